@@ -10,7 +10,7 @@ const chunkReserve = 16 << 10
 // then the writer, then nobody until it is filled again. The owner changes by handing over the pointer.
 type Chunk struct {
 	Table   *Table
-	Summary Summary // Counts is filled by Close
+	Summary Summary // Counts is filled by Tally
 	Notes   []Note  // those in the chunk, in order
 
 	buf    []byte // its capacity never changes
@@ -67,15 +67,21 @@ func (c *Chunk) Note(n Note) bool {
 	return true
 }
 
-// Close appends statistics blocks, as many as fit, and the summary, padded to a page. It returns the bytes to write,
-// which alias the chunk's buffer. stats gets the interfaces that have packets in the chunk and returns the totals of
-// the section for each.
-func (c *Chunk) Close(stats func(Count) (received, dropped uint64)) []byte {
+// Tally brings Summary.Counts up to date.
+func (c *Chunk) Tally() {
+	c.Summary.Counts = c.Summary.Counts[:0]
 	for id, n := range c.counts {
 		if n > 0 {
 			c.Summary.Counts = append(c.Summary.Counts, Count{ID: uint32(id), Packets: n})
 		}
 	}
+}
+
+// Close appends statistics blocks, as many as fit, and the summary, padded to a page. It returns the bytes to write,
+// which alias the chunk's buffer. stats gets the interfaces that have packets in the chunk and returns the totals of
+// the section for each.
+func (c *Chunk) Close(stats func(Count) (received, dropped uint64)) []byte {
+	c.Tally()
 	b := c.buf[:c.n]
 	for i, count := range c.Summary.Counts {
 		received, dropped := stats(count)
