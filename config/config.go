@@ -1,0 +1,100 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/ringside/ringside/capture"
+	"github.com/ringside/ringside/capture/filter"
+	"github.com/ringside/ringside/rotate"
+)
+
+// Config is everything that can be set. Its keys in YAML are its field names in snake_case.
+type Config struct {
+	Listen          string        // TCP address for health and metrics, or None
+	Socket          string        // absolute path of the Unix socket
+	ShutdownTimeout time.Duration // for the whole drain at SIGTERM
+	Log             Log
+	Capture         capture.Config
+	Rotate          rotate.Config
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // "debug", "info", "warn" or "error"
+	Format string // "console", "json", or "auto": console on a terminal
+}
+
+// None as Listen means that no TCP port is opened.
+const None = "none"
+
+// defaultServices are recorded unless configured: what applications wait for on a node, and dns, on which everything
+// waits. http and https are left out: they are most of a node's packets and would push the rest out of the spool.
+var defaultServices = []string{
+	"postgres", "mysql", "redis", "memcached", "mongodb", "kafka", "amqp",
+	"cassandra", "elasticsearch", "dns", "sqlserver", "oracle",
+}
+
+// Default returns the configuration of a daemon without a file.
+func Default() *Config {
+	c := &Config{
+		Listen:          "127.0.0.1:9409",
+		Socket:          "/run/ringside/ringside.sock",
+		ShutdownTimeout: 20 * time.Second,
+		Log:             Log{Level: "info", Format: "auto"},
+		Capture: capture.Config{
+			Interfaces: []capture.InterfaceRule{{Name: capture.Auto}},
+			Ring:       capture.DefaultRing,
+		},
+		Rotate: rotate.Config{
+			Dir:     "/var/lib/ringside/spool",
+			Every:   30 * time.Second,
+			MaxSize: 256 << 20,
+			Keep:    rotate.Keep{Age: 24 * time.Hour, Free: 0.20},
+		},
+	}
+	for _, name := range defaultServices {
+		if s, ok := filter.Preset(name); ok {
+			c.Capture.Services = append(c.Capture.Services, s)
+		}
+	}
+	return c
+}
+
+// maxFile bounds a configuration file, in bytes: a thousand services fit many times over.
+const maxFile = 1 << 20
+
+// Load reads the file at path over the defaults; an empty path gives the defaults alone. Every error is the user's to
+// mend: a file that cannot be read, or an *Error with all problems in it.
+func Load(path string) (*Config, error) {
+	if path == "" {
+		return Default(), nil
+	}
+	text, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, text)
+}
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("configuration %s: %w: give another path with -c, or leave -c out to run on the defaults", path, os.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("configuration %s: more than %d bytes: is it the right file?", path, maxFile)
+	}
+	return text, nil
+}

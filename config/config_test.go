@@ -1,0 +1,173 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringside/ringside/capture"
+	"github.com/ringside/ringside/capture/filter"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestBad holds the message of every bad file against its golden file: each problem with its line, key and cure.
+func TestBad(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.bad.yaml")
+	if err != nil || len(files) < 50 {
+		t.Fatalf("%d bad files, %v: at least 50 are expected", len(files), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			text := readFile(t, file)
+			_, err := parse(name+".yaml", []byte(text))
+			var all *Error
+			if !errors.As(err, &all) {
+				t.Fatalf("error %v, want a *config.Error", err)
+			}
+			for _, p := range all.Problems {
+				if p.Line < 1 || p.Line > strings.Count(text, "\n")+1 {
+					t.Errorf("line %d of a file of %d lines", p.Line, strings.Count(text, "\n"))
+				}
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
+			got := err.Error() + "\n"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want := readFile(t, golden); got != want {
+				t.Errorf("got:\n%swant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestOneProblemEach guards the corpus against files that are bad for another reason than their name says.
+func TestOneProblemEach(t *testing.T) {
+	counts := map[string]int{"many": 11, "unknown-key-nested": 3, "unknown-key-later": 2, "port-range": 7, "cidr": 5, "payload": 3, "interface-name": 3}
+	files, _ := filepath.Glob("testdata/*.bad.yaml")
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".bad.yaml")
+		want := max(1, counts[name])
+		_, err := parse(name, []byte(readFile(t, file)))
+		var all *Error
+		if errors.As(err, &all); all == nil || len(all.Problems) != want {
+			t.Errorf("%s: %v, want %d problems", name, err, want)
+		}
+	}
+}
+
+func TestGood(t *testing.T) {
+	c, err := Load("testdata/full.good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Listen, want.Socket, want.ShutdownTimeout = "[::1]:9500", "/tmp/ringside.sock", 5*time.Second
+	want.Log = Log{Level: "debug", Format: "json"}
+	want.Capture.Ring = 128 << 20
+	want.Capture.Interfaces = []capture.InterfaceRule{
+		{Name: "auto"}, {Name: "eth1"}, {Name: "veth*"},
+		{Name: "cali*", Require: true, Ring: "own"}, {Name: "eth2", Ring: "shared"},
+	}
+	redis := preset(t, "redis")
+	redis.Payload = filter.Full
+	want.Capture.Services = []filter.Service{
+		preset(t, "postgres"), redis,
+		{
+			Name: "orders", Protocol: "tcp", Payload: 64,
+			Ports: []filter.PortRange{{First: 3306, Last: 3306}, {First: 9000, Last: 9010}, {First: 9020, Last: 9030}},
+			CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("192.0.2.7/32")},
+		},
+		{Name: "one", Ports: []filter.PortRange{{First: 3307, Last: 3307}}, CIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+	}
+	want.Rotate.Dir, want.Rotate.Every, want.Rotate.MaxSize = "/srv/spool", time.Minute, 3<<29
+	want.Rotate.Keep.Bytes, want.Rotate.Keep.Age, want.Rotate.Keep.Free = 20e9, 36*time.Hour, 0.125
+	want.Rotate.WriteLimit = 50e6
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestGoodVariants(t *testing.T) {
+	words := Default()
+	words.Listen, words.Rotate.Keep.Free = None, 0
+	shared := Default()
+	service := filter.Service{
+		Name: "orders", Ports: []filter.PortRange{{First: 3306, Last: 3306}},
+		CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	}
+	carts := service
+	carts.Name = "carts"
+	shared.Capture.Services = []filter.Service{service, carts}
+	for file, want := range map[string]*Config{
+		"": Default(), "testdata/empty.good.yaml": Default(), "testdata/commented.good.yaml": Default(),
+		"testdata/words.good.yaml": words, "testdata/aliases.good.yaml": shared,
+	} {
+		c, err := Load(file)
+		if err != nil || !reflect.DeepEqual(c, want) {
+			t.Errorf("%q: %+v, %v, want %+v", file, c, err, want)
+		}
+	}
+}
+
+// TestDefaultServices holds the default list against the presets: each must exist, and the bulky ones must be absent.
+func TestDefaultServices(t *testing.T) {
+	var names []string
+	for _, s := range Default().Capture.Services {
+		names = append(names, s.Name)
+	}
+	if !slices.Equal(names, defaultServices) {
+		t.Errorf("default services %v, want %v", names, defaultServices)
+	}
+	if slices.Contains(names, "http") || slices.Contains(names, "https") {
+		t.Errorf("http is recorded by default: %v", names)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	large := filepath.Join(t.TempDir(), "large.yaml")
+	if err := os.WriteFile(large, make([]byte, maxFile+1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"testdata/absent.yaml": "give another path with -c",
+		"testdata":             "is a directory",
+		large:                  "is it the right file?",
+	} {
+		if c, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("Load(%s) = %v, %v, want an error with the path and %q", path, c, err, want)
+		}
+	}
+	if _, err := Load("testdata/absent.yaml"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an absent file gives %v, want one that wraps os.ErrNotExist", err)
+	}
+}
+
+func preset(t *testing.T, name string) filter.Service {
+	t.Helper()
+	s, ok := filter.Preset(name)
+	if !ok {
+		t.Fatalf("no preset %s", name)
+	}
+	return s
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// FuzzLoad feeds any bytes as a configuration. Whatever they are, either every bound that the rest of Ringside relies on
+// holds, or there is at least one problem and each has a place and a text on one line.
+func FuzzLoad(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.yaml")
+	for _, file := range append(files, "../config.example.yaml") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parse("f.yaml", text)
+		if err != nil {
+			checkProblems(t, err)
+			return
+		}
+		checkBounds(t, c)
+	})
+}
+
+func checkProblems(t *testing.T, err error) {
+	var all *Error
+	if !errors.As(err, &all) || len(all.Problems) == 0 {
+		t.Fatalf("error %v is no *Error with problems", err)
+	}
+	for _, p := range all.Problems {
+		if p.Line < 1 || p.Text == "" {
+			t.Fatalf("problem without line or text: %+v", p)
+		}
+	}
+}
+
+func checkBounds(t *testing.T, c *Config) {
+	r := c.Rotate
+	if c.ShutdownTimeout <= 0 || r.Every <= 0 || r.MaxSize <= 0 || r.Keep.Bytes < 0 || r.Keep.Age <= 0 || r.WriteLimit < 0 || c.Capture.Ring < minRing {
+		t.Fatalf("out of bounds: %+v", c)
+	}
+	if !(r.Keep.Free >= 0 && r.Keep.Free < 1) || !filepath.IsAbs(r.Dir) || !filepath.IsAbs(c.Socket) || len(c.Socket) > maxSocketPath {
+		t.Fatalf("out of bounds: %+v", c)
+	}
+	if len(c.Capture.Interfaces) == 0 || len(c.Capture.Services) == 0 {
+		t.Fatal("nothing would be recorded, and no problem says so")
+	}
+	for _, s := range c.Capture.Services {
+		if s.Name == "" || strings.ContainsAny(s.Name, "\n \"") || s.Expression == "" && len(s.Ports) == 0 {
+			t.Fatalf("service %+v", s)
+		}
+		for _, p := range s.Ports {
+			if p.First == 0 || p.Last < p.First {
+				t.Fatalf("ports %+v", p)
+			}
+		}
+	}
+}

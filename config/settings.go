@@ -1,0 +1,113 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// config reads the whole file into c.
+func (d *decoder) config(n *yaml.Node, c *Config) {
+	d.object(n, "",
+		field{"listen", d.address(&c.Listen)},
+		field{"socket", d.socket(&c.Socket)},
+		field{"shutdown_timeout", d.duration(&c.ShutdownTimeout, time.Second, 10*time.Minute)},
+		field{"log", func(n *yaml.Node, path string) {
+			d.object(n, path,
+				field{"level", d.choice(&c.Log.Level, "debug", "info", "warn", "error")},
+				field{"format", d.choice(&c.Log.Format, "auto", "console", "json")})
+		}},
+		field{"capture", func(n *yaml.Node, path string) { d.capture(n, path, &c.Capture) }},
+		field{"rotate", func(n *yaml.Node, path string) { d.rotate(n, path, c) }},
+	)
+}
+
+// rotate reads the spool's settings. Bounds: a segment shorter than a second is smaller than its own overhead, one
+// longer than an hour makes retention coarse.
+func (d *decoder) rotate(n *yaml.Node, path string, c *Config) {
+	r := &c.Rotate
+	d.object(n, path,
+		field{"dir", d.path(&r.Dir)},
+		field{"every", d.duration(&r.Every, time.Second, time.Hour)},
+		field{"max_size", d.size(&r.MaxSize, 4<<20, 64<<30)},
+		field{"write_limit", d.orWord("none", 0, &r.WriteLimit, d.size(&r.WriteLimit, 1<<20, 1<<40))},
+		field{"keep", func(n *yaml.Node, path string) {
+			d.object(n, path,
+				field{"bytes", d.orWord("auto", 0, &r.Keep.Bytes, d.size(&r.Keep.Bytes, 16<<20, math.MaxInt64/2))},
+				field{"age", d.duration(&r.Keep.Age, time.Minute, 3650*24*time.Hour)},
+				field{"free", d.share(&r.Keep.Free)})
+		}},
+	)
+}
+
+// orWord reads word as value, and anything else by read.
+func (d *decoder) orWord(word string, value int64, dst *int64, read func(*yaml.Node, string)) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if n.Kind == yaml.ScalarNode && n.Value == word {
+			*dst = value
+			return
+		}
+		read(n, path)
+	}
+}
+
+func (d *decoder) share(dst *float64) func(*yaml.Node, string) {
+	return d.scalar(func(s string) error {
+		v, err := parseShare(s)
+		if err == nil && v > 0.95 {
+			err = errors.New("leaves no room for the spool: write 95% or less")
+		}
+		if err == nil {
+			*dst = v
+		}
+		return err
+	})
+}
+
+func (d *decoder) path(dst *string) func(*yaml.Node, string) {
+	return d.scalar(func(s string) error {
+		if !filepath.IsAbs(s) {
+			return fmt.Errorf("is no absolute path: write /%s, or where you want it", filepath.Clean(s))
+		}
+		*dst = filepath.Clean(s)
+		return nil
+	})
+}
+
+// maxSocketPath is the longest path of a Unix socket, in bytes (sun_path in linux/un.h, with its final zero).
+const maxSocketPath = 107
+
+func (d *decoder) socket(dst *string) func(*yaml.Node, string) {
+	read := d.path(dst)
+	return func(n *yaml.Node, path string) {
+		if n.Kind == yaml.ScalarNode && len(n.Value) > maxSocketPath {
+			d.problem(n, path, "%s has %d bytes: the path of a Unix socket has at most %d, choose a shorter one", shown(n), len(n.Value), maxSocketPath)
+			return
+		}
+		read(n, path)
+	}
+}
+
+func (d *decoder) address(dst *string) func(*yaml.Node, string) {
+	return d.scalar(func(s string) error {
+		if s == None {
+			*dst = s
+			return nil
+		}
+		host, port, err := net.SplitHostPort(s)
+		if err != nil || host == "" {
+			return errors.New("is no address with a port: write 127.0.0.1:9409, [::1]:9409, or none")
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			return fmt.Errorf("has no valid port: write %s with a port from 1 to 65535", net.JoinHostPort(host, "9409"))
+		}
+		*dst = s
+		return nil
+	})
+}
