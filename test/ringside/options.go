@@ -1,0 +1,60 @@
+package ringside
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ringside/ringside/test/netlab"
+)
+
+// Options say how a recorder is started.
+type Options struct {
+	Namespace  *netlab.Namespace
+	Binary     string
+	Interfaces string            // YAML, such as [v0, "veth*"]
+	Services   string            // YAML, such as [postgres, {name: redis, payload: full}]
+	Ring       string            // such as 64MiB; "": the default
+	Rotate     map[string]string // keys of rotate: and their YAML values, over those of the harness
+	Dir        string            // of the configuration, the socket and, unless Rotate names another, the spool
+	Env        []string          // in addition to the test's own
+	Prefix     []string          // program and arguments to start the recorder through, such as setpriv or taskset
+}
+
+// The harness keeps everything that a test records, however full the machine's disk is, and lets it be seen at once.
+var rotateDefaults = map[string]string{
+	"keep": "{bytes: 8GiB, age: 1h, free: 1%}",
+}
+
+// write writes the configuration and returns its path.
+func (o Options) write() (string, error) {
+	rotate := maps.Clone(rotateDefaults)
+	rotate["dir"] = filepath.Join(o.Dir, "spool")
+	maps.Copy(rotate, o.Rotate)
+	var b strings.Builder
+	fmt.Fprintf(&b, "listen: 127.0.0.1:9409\nsocket: %s\n", o.socket())
+	fmt.Fprintf(&b, "log: {format: json, level: debug}\n")
+	fmt.Fprintf(&b, "capture:\n  interfaces: %s\n  services: %s\n", o.Interfaces, o.Services)
+	if o.Ring != "" {
+		fmt.Fprintf(&b, "  ring: %s\n", o.Ring)
+	}
+	b.WriteString("rotate:\n")
+	for _, key := range slices.Sorted(maps.Keys(rotate)) {
+		fmt.Fprintf(&b, "  %s: %s\n", key, rotate[key])
+	}
+	path := filepath.Join(o.Dir, "config.yaml")
+	return path, os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+func (o Options) socket() string { return filepath.Join(o.Dir, "sock") }
+
+// spool is the directory as the recorder sees it.
+func (o Options) spool() string {
+	if dir := o.Rotate["dir"]; dir != "" {
+		return dir
+	}
+	return filepath.Join(o.Dir, "spool")
+}
