@@ -16,9 +16,9 @@ import (
 	"github.com/ringside/ringside/capture/filter"
 )
 
-// Bounds of capture.ring, in bytes. Below the least, a ring cannot hold the seconds that a stalled disk takes.
+// Bounds of capture.ring, in bytes. The least is two rings of the least size; how many there will be is known at start.
 const (
-	minRing = 16 << 20
+	minRing = 8 << 20
 	maxRing = 16 << 30
 )
 
@@ -117,7 +117,7 @@ func (d *decoder) service(n *yaml.Node, path string) (s filter.Service, ok bool)
 		})(n, path)
 		return s, ok
 	}
-	s, preset := filter.Preset(textOf(n, "name"))
+	s, preset := filter.Preset(valueOf(n, "name").Value)
 	d.object(n, path,
 		field{"name", d.serviceName(&s.Name)},
 		field{"protocol", d.choice(&s.Protocol, "tcp", "udp")},
@@ -146,8 +146,16 @@ func (d *decoder) serviceWhole(n *yaml.Node, path string, s filter.Service, pres
 		d.problem(n, path, "%q is a preset, which has ports of its own: give the filter another name", s.Name)
 	case s.Expression != "" && has(n, "protocol", "ports", "cidrs"):
 		d.problem(n, path, "%q has a filter and also protocol, ports or cidrs: write all of it into the filter, or remove the filter", s.Name)
-	case s.Expression == "" && len(s.Ports) == 0:
-		d.problem(n, path, "%q is no preset%s and has neither ports nor a filter: add ports: [3306], or use one of %s", s.Name, suggest(s.Name, presets()), orList(presets()))
+	case s.Expression == "" && len(s.Ports) == 0 && len(s.CIDRs) == 0:
+		d.problem(n, path, "%q is no preset%s and has neither ports nor cidrs nor a filter: add ports: [3306], or use one of %s", s.Name, suggest(s.Name, presets()), orList(presets()))
+	case s.Expression != "":
+		if err := d.compile(s); err != nil {
+			d.problem(valueOf(n, "filter"), join(path, "filter"), "%v", err)
+		}
+	default:
+		for _, err := range s.Validate() {
+			d.problem(n, path, "%v", err)
+		}
 	}
 }
 
@@ -195,7 +203,7 @@ func (d *decoder) ports(n *yaml.Node, path string, dst *[]filter.PortRange) {
 	}
 	d.list(n, path, one)
 	if len(*dst) == 0 && len(d.problems) == before {
-		d.problem(n, path, "no port is listed: write [3306], or remove the service")
+		d.problem(n, path, "no port is listed: write [3306], or remove the key for any port of the cidrs")
 	}
 }
 
@@ -271,21 +279,16 @@ func presets() []string {
 	return names
 }
 
-// textOf returns the text of a mapping's key, or "".
-func textOf(n *yaml.Node, key string) string {
+// valueOf returns the value of a mapping's key, or an empty node.
+func valueOf(n *yaml.Node, key string) *yaml.Node {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
-			return follow(n.Content[i+1]).Value
+			return follow(n.Content[i+1])
 		}
 	}
-	return ""
+	return &yaml.Node{}
 }
 
 func has(n *yaml.Node, keys ...string) bool {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if slices.Contains(keys, n.Content[i].Value) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(keys, func(key string) bool { return !valueOf(n, key).IsZero() })
 }

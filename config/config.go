@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,34 +68,41 @@ func Default() *Config {
 // maxFile bounds a configuration file, in bytes: a thousand services fit many times over.
 const maxFile = 1 << 20
 
-// Load reads the file at path over the defaults; an empty path gives the defaults alone. Every error is the user's to
-// mend: a file that cannot be read, or an *Error with all problems in it.
+// Load reads the file at path over the defaults; an empty path gives the defaults alone. Expressions are compiled by
+// tcpdump, one after the other, so that a bad one is reported with the other problems. The error is an *Error, with all
+// problems in it.
 func Load(path string) (*Config, error) {
 	if path == "" {
 		return Default(), nil
 	}
 	text, err := read(path)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Problems: []Problem{{File: path, Text: err.Error()}}}
 	}
-	return parse(path, text)
+	return parse(path, text, compile)
 }
 
 func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("configuration %s: %w: give another path with -c, or leave -c out to run on the defaults", path, os.ErrNotExist)
+		return nil, errors.New("there is no such file: give another path with -c, or leave -c out to run on the defaults")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, errors.Unwrap(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, errors.Unwrap(err)
 	}
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("configuration %s: more than %d bytes: is it the right file?", path, maxFile)
+		return nil, fmt.Errorf("the file has more than %d bytes: is it the right one?", maxFile)
 	}
 	return text, nil
+}
+
+// compile has tcpdump judge the service's expression.
+func compile(s filter.Service) error {
+	_, err := filter.NewCompiler(context.Background(), []filter.Service{s})
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -28,7 +29,7 @@ func TestBad(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			text := readFile(t, file)
-			_, err := parse(name+".yaml", []byte(text))
+			_, err := parse(name+".yaml", []byte(text), noTcpdump)
 			var all *Error
 			if !errors.As(err, &all) {
 				t.Fatalf("error %v, want a *config.Error", err)
@@ -59,7 +60,7 @@ func TestOneProblemEach(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".bad.yaml")
 		want := max(1, counts[name])
-		_, err := parse(name, []byte(readFile(t, file)))
+		_, err := parse(name, []byte(readFile(t, file)), noTcpdump)
 		var all *Error
 		if errors.As(err, &all); all == nil || len(all.Problems) != want {
 			t.Errorf("%s: %v, want %d problems", name, err, want)
@@ -101,7 +102,7 @@ func TestGood(t *testing.T) {
 
 func TestGoodVariants(t *testing.T) {
 	words := Default()
-	words.Listen, words.Rotate.Keep.Free = None, 0
+	words.Listen, words.Rotate.Keep.Free = None, leastShare
 	shared := Default()
 	service := filter.Service{
 		Name: "orders", Ports: []filter.PortRange{{First: 3306, Last: 3306}},
@@ -141,17 +142,44 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"testdata/absent.yaml": "give another path with -c",
-		"testdata":             "is a directory",
-		large:                  "is it the right file?",
+		"testdata/absent.yaml": "testdata/absent.yaml: there is no such file: give another path with -c, or leave -c out to run on the defaults",
+		"testdata":             "testdata: is a directory",
+		large:                  large + ": the file has more than 1048576 bytes: is it the right one?",
 	} {
-		if c, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
-			t.Errorf("Load(%s) = %v, %v, want an error with the path and %q", path, c, err, want)
+		c, err := Load(path)
+		var all *Error
+		if !errors.As(err, &all) || err.Error() != want {
+			t.Errorf("Load(%s) = %v, %v, want the error %q", path, c, err, want)
 		}
 	}
-	if _, err := Load("testdata/absent.yaml"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("an absent file gives %v, want one that wraps os.ErrNotExist", err)
+}
+
+// TestExpressions has tcpdump judge expressions, as Load does: a bad one is reported beside other problems.
+func TestExpressions(t *testing.T) {
+	if _, err := exec.LookPath("tcpdump"); err != nil {
+		t.Skip("tcpdump is not installed: apt-get install tcpdump")
 	}
+	file := filepath.Join(t.TempDir(), "x.yaml")
+	text := "capture:\n  services:\n    - {name: good, filter: tcp port 3306}\n    - {name: bad, filter: tcp prt 3306}\nlisten: here\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(file)
+	var all *Error
+	if !errors.As(err, &all) || len(all.Problems) != 2 {
+		t.Fatalf("error %v, want two problems", err)
+	}
+	if p := all.Problems[0]; p.Line != 4 || p.Key != "capture.services[1].filter" || !strings.Contains(p.Text, "syntax error") {
+		t.Errorf("problem %+v, want tcpdump's own words on line 4", p)
+	}
+}
+
+// noTcpdump stands for tcpdump where expressions are not what is tested: it refuses what begins with "bad".
+func noTcpdump(s filter.Service) error {
+	if strings.HasPrefix(s.Expression, "bad") {
+		return errors.New("can't parse filter expression: syntax error")
+	}
+	return nil
 }
 
 func preset(t *testing.T, name string) filter.Service {

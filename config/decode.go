@@ -13,12 +13,15 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ringside/ringside/capture/filter"
 )
 
 // decoder walks YAML nodes into values and collects every problem on the way. A value with a problem is left as it was.
 type decoder struct {
 	file     string
 	problems []Problem
+	compile  func(filter.Service) error // judges an expression
 }
 
 // field is one key of a mapping and what reads its value. path is the key in full.
@@ -28,8 +31,8 @@ type field struct {
 }
 
 // parse reads text over the defaults. file is for messages only.
-func parse(file string, text []byte) (*Config, error) {
-	d := &decoder{file: file}
+func parse(file string, text []byte, compile func(filter.Service) error) (*Config, error) {
+	d := &decoder{file: file, compile: compile}
 	c := Default()
 	if root := d.document(text); root != nil {
 		d.config(root, c)

@@ -59,7 +59,7 @@ func TestExampleForms(t *testing.T) {
 		t.Fatal("the example shows no interface in full")
 	}
 	list += "  interfaces: [" + rule[1] + "]\n"
-	c, err := parse("example", []byte(list))
+	c, err := parse("example", []byte(list), noTcpdump)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := parse("f.yaml", text)
+		c, err := parse("f.yaml", text, noTcpdump)
 		if err != nil {
 			checkProblems(t, err)
 			return
@@ -53,7 +53,7 @@ func checkBounds(t *testing.T, c *Config) {
 		t.Fatal("nothing would be recorded, and no problem says so")
 	}
 	for _, s := range c.Capture.Services {
-		if s.Name == "" || strings.ContainsAny(s.Name, "\n \"") || s.Expression == "" && len(s.Ports) == 0 {
+		if s.Name == "" || strings.ContainsAny(s.Name, "\n \"") || s.Expression == "" && len(s.Ports)+len(s.CIDRs) == 0 {
 			t.Fatalf("service %+v", s)
 		}
 		for _, p := range s.Ports {

@@ -9,14 +9,17 @@ import (
 // Problem is one thing that is wrong in a configuration file.
 type Problem struct {
 	File string
-	Line int    // counted from 1
+	Line int    // counted from 1; 0 for a file that cannot be read
 	Key  string // "" for the file as a whole
 	Text string // what is wrong, with the value, and the cure
 }
 
 // Error returns the problem as editors and compilers write it: file:line: key: text.
 func (p Problem) Error() string {
-	where := fmt.Sprintf("%s:%d: ", p.File, p.Line)
+	where := p.File + ": "
+	if p.Line > 0 {
+		where = fmt.Sprintf("%s:%d: ", p.File, p.Line)
+	}
 	if p.Key != "" {
 		where += p.Key + ": "
 	}

@@ -28,18 +28,18 @@ func (d *decoder) config(n *yaml.Node, c *Config) {
 	)
 }
 
-// rotate reads the spool's settings. Bounds: a segment shorter than a second is smaller than its own overhead, one
-// longer than an hour makes retention coarse.
+// rotate reads the spool's settings. The least sizes are rotate's own; a segment of less than a second is mostly overhead, and
+// one of more than an hour makes retention coarse.
 func (d *decoder) rotate(n *yaml.Node, path string, c *Config) {
 	r := &c.Rotate
 	d.object(n, path,
 		field{"dir", d.path(&r.Dir)},
 		field{"every", d.duration(&r.Every, time.Second, time.Hour)},
-		field{"max_size", d.size(&r.MaxSize, 4<<20, 64<<30)},
+		field{"max_size", d.size(&r.MaxSize, 2<<20, 64<<30)},
 		field{"write_limit", d.orWord("none", 0, &r.WriteLimit, d.size(&r.WriteLimit, 1<<20, 1<<40))},
 		field{"keep", func(n *yaml.Node, path string) {
 			d.object(n, path,
-				field{"bytes", d.orWord("auto", 0, &r.Keep.Bytes, d.size(&r.Keep.Bytes, 16<<20, math.MaxInt64/2))},
+				field{"bytes", d.orWord("auto", 0, &r.Keep.Bytes, d.size(&r.Keep.Bytes, 8<<20, math.MaxInt64/2))},
 				field{"age", d.duration(&r.Keep.Age, time.Minute, 3650*24*time.Hour)},
 				field{"free", d.share(&r.Keep.Free)})
 		}},
@@ -57,6 +57,9 @@ func (d *decoder) orWord(word string, value int64, dst *int64, read func(*yaml.N
 	}
 }
 
+// leastShare stands for 0%, because rotate reads 0 as its default: a few bytes of any disk.
+const leastShare = 1e-9
+
 func (d *decoder) share(dst *float64) func(*yaml.Node, string) {
 	return d.scalar(func(s string) error {
 		v, err := parseShare(s)
@@ -64,7 +67,7 @@ func (d *decoder) share(dst *float64) func(*yaml.Node, string) {
 			err = errors.New("leaves no room for the spool: write 95% or less")
 		}
 		if err == nil {
-			*dst = v
+			*dst = max(v, leastShare)
 		}
 		return err
 	})
