@@ -1,0 +1,171 @@
+package filter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"golang.org/x/net/bpf"
+)
+
+// Compiler makes programs for the same services. It may be used concurrently.
+type Compiler struct {
+	services []Service
+	compiled map[string]*expression
+
+	exact  func() (*Program, error)
+	coarse func() (*Program, error)
+}
+
+// NewCompiler checks the services and compiles their expressions, which runs tcpdump, for at most tcpdumpTimeout each.
+// The error names everything that is wrong, not only the first.
+func NewCompiler(ctx context.Context, services []Service) (*Compiler, error) {
+	c := &Compiler{services: slices.Clone(services), compiled: map[string]*expression{}}
+	var problems []error
+	for i, s := range services {
+		invalid := s.Validate()
+		for _, err := range invalid {
+			problems = append(problems, fmt.Errorf("service %s: %w", cmp.Or(s.Name, fmt.Sprintf("number %d", i+1)), err))
+		}
+		if s.Expression == "" || invalid != nil || c.compiled[s.Expression] != nil {
+			continue
+		}
+		e, err := compileExpression(ctx, s.Expression)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("service %s: %w", s.Name, err))
+			continue
+		}
+		c.compiled[s.Expression] = e
+	}
+	if len(services) == 0 {
+		problems = append(problems, errors.New("no services: name at least one, e.g. postgres"))
+	}
+	if problems != nil {
+		return nil, errors.Join(problems...)
+	}
+	c.exact = sync.OnceValues(func() (*Program, error) { return build(c.services, c.compiled) })
+	c.coarse = sync.OnceValues(func() (*Program, error) {
+		services, given := coarsen(c.services)
+		p, err := build(services, c.compiled)
+		if err != nil {
+			return nil, err
+		}
+		p.coarse = given
+		return p, nil
+	})
+	return c, nil
+}
+
+// Program returns the program that keeps nothing of the interfaces with the indexes in exclude. coarse asks for the
+// small program, whose packets the exact one (with no exclude) must finish. The error is a *SizeError.
+// It is cheap: all but the part about interfaces is made once.
+func (c *Compiler) Program(exclude []int, coarse bool) (*Program, error) {
+	body, err := c.exact()
+	if coarse {
+		body, err = c.coarse()
+	}
+	if err != nil || len(exclude) == 0 {
+		return body, err
+	}
+	prefix, notes := excludePrefix(exclude)
+	if n := len(prefix) + len(body.raw); n > maxInstructions {
+		return nil, &SizeError{Instructions: n}
+	}
+	return &Program{
+		raw:    slices.Concat(prefix, body.raw),
+		notes:  slices.Concat(notes, body.notes),
+		coarse: body.coarse,
+	}, nil
+}
+
+// build writes the program for services, first match first.
+func build(services []Service, compiled map[string]*expression) (*Program, error) {
+	a := newAssembler()
+	b := &builder{
+		assembler: a,
+		stages:    stagesOf(services, compiled),
+		ipv4:      a.label(), ipv6: a.label(), ports: a.label(), later: a.label(), other: a.label(),
+		matched: a.label(), finish: a.label(), drop: a.label(),
+		keeps: map[uint32]label{},
+	}
+	for _, s := range b.stages {
+		b.careful = b.careful || s.expr != nil
+	}
+	for _, k := range kinds {
+		if anyCIDR(rulesOf(services, byte(k&0x3f), k&kindV6 != 0)) {
+			b.addr4 = b.addr4 || k&kindV6 == 0
+			b.addr6 = b.addr6 || k&kindV6 != 0
+		}
+	}
+	b.parse()
+	for i, s := range b.stages {
+		miss := b.drop
+		last := i == len(b.stages)-1
+		if !last {
+			miss = b.label()
+		}
+		if s.expr == nil {
+			b.match(s.services, miss)
+		} else if err := b.chainExpression(s, miss, !last); err != nil {
+			return nil, err
+		}
+		if !last {
+			b.place(miss)
+		}
+	}
+	b.returns()
+	raw, notes, err := a.assemble()
+	if err != nil {
+		return nil, err
+	}
+	return &Program{raw: raw, notes: notes}, nil
+}
+
+// loopback is the index of lo in every network namespace. It comes first, because a shared socket sees all of its
+// traffic and that traffic pays for it.
+const loopback = 1
+
+// excludePrefix drops the packets of the interfaces with these indexes and lets the others through to what follows it.
+func excludePrefix(indexes []int) ([]bpf.RawInstruction, []string) {
+	a := newAssembler()
+	a.explain("interfaces that are left out")
+	drop, pass := a.label(), a.label()
+	a.add(bpf.LoadExtension{Num: bpf.ExtInterfaceIndex})
+	sorted := slices.Compact(slices.Sorted(slices.Values(indexes)))
+	if i, found := slices.BinarySearch(sorted, loopback); found {
+		a.branch(jeq, loopback, drop, next)
+		sorted = slices.Delete(sorted, i, i+1)
+	}
+	a.searchIndexes(sorted, drop, pass)
+	a.place(drop)
+	a.add(bpf.RetConstant{Val: 0})
+	a.place(pass)
+	raw, notes, err := a.assemble()
+	if err != nil { // longer than a program may be, and so the caller finds
+		return make([]bpf.RawInstruction, maxInstructions), make([]string, maxInstructions)
+	}
+	return raw, notes
+}
+
+// searchIndexes jumps to hit if A is one of sorted, else to miss.
+func (a *assembler) searchIndexes(sorted []int, hit, miss label) {
+	if len(sorted) > linear {
+		upper := a.label()
+		half := len(sorted) / 2
+		a.branch(jge, uint32(sorted[half]), upper, next)
+		a.searchIndexes(sorted[:half], hit, miss)
+		a.place(upper)
+		a.searchIndexes(sorted[half:], hit, miss)
+		return
+	}
+	for _, index := range sorted {
+		a.branch(jeq, uint32(index), hit, next)
+	}
+	a.goTo(miss)
+}
+
+func sortedKeys(m map[uint32]label) []uint32 { return slices.Sorted(maps.Keys(m)) }
