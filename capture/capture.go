@@ -1,0 +1,242 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ringside/ringside/capture/filter"
+	"go.uber.org/zap"
+)
+
+// ErrConfig marks errors that a change of the configuration cures.
+var ErrConfig = errors.New("configuration")
+
+const (
+	gatherFor   = 10 * time.Millisecond // changes of interfaces are taken together
+	swapEvery   = 50 * time.Millisecond // least time between two filters of the shared ring
+	retryEvery  = time.Second           // after netlink or a ring failed
+	stopTimeout = 5 * time.Second       // for the last chunks, when the spool takes none
+)
+
+// Capture records the interfaces that its rules name. Open makes it, Run runs it; Status may be called at any time.
+type Capture struct {
+	cfg      Config
+	rules    rules
+	sink     Sink
+	log      *zap.Logger
+	dir      *directory
+	compiler *filter.Compiler
+	ringSize int64 // of each ring, bytes
+	slots    int   // rings that ringSize allows for, the shared one included
+
+	mu      sync.Mutex      // guards readers for Status
+	readers map[int]*reader // by interface index, the shared one by 0
+	wg      sync.WaitGroup
+
+	// Run's own.
+	links    *links
+	exact    *filter.Program // without interfaces, to finish a coarsened one
+	coarse   bool            // the kernel refused the exact one
+	excluded []int           // in the shared ring's filter, sorted
+	swapped  time.Time
+	readCtx  context.Context
+	quit     context.CancelFunc // of readCtx
+	ended    chan *reader
+}
+
+// Open compiles the filter, finds the interfaces and opens their rings, which record from now on. An error that wraps
+// ErrConfig is the configuration's fault.
+func Open(cfg Config, sink Sink, log *zap.Logger) (*Capture, error) {
+	c := &Capture{cfg: cfg, rules: rules(cfg.Interfaces), sink: sink, log: log, dir: newDirectory(cfg.Interfaces),
+		readers: map[int]*reader{}, ended: make(chan *reader)}
+	if err := c.rules.valid(); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.compiler, err = filter.NewCompiler(context.Background(), cfg.Services); err != nil {
+		return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+	}
+	if c.exact, err = c.compiler.Program(nil, false); err != nil {
+		return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+	}
+	if c.links, err = watchLinks(); err != nil {
+		return nil, err
+	}
+	c.readCtx, c.quit = context.WithCancel(context.Background())
+	if err := c.open(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Capture) open() error {
+	if err := c.checkRequired(); err != nil {
+		return err
+	}
+	if err := c.plan(); err != nil {
+		return err
+	}
+	err := c.reconcile()
+	c.tellWaiting()
+	return err
+}
+
+func (c *Capture) checkRequired() error {
+	var errs []error
+	for _, r := range c.rules {
+		if r.Require && !slices.ContainsFunc(c.linkList(), func(l link) bool {
+			_, ok := rules{r}.match(l.name, l.loopback, c.links.uplinks[l.index])
+			return ok
+		}) {
+			errs = append(errs, fmt.Errorf("%w: capture.interfaces: %s is required and there is no such interface: "+
+				"correct the name (ip link lists them), or leave out require to wait for it", ErrConfig, r.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// plan shares the ring memory out: a ring for each interface that asks for one now, at least one for each name, and one
+// more, shared, which also takes the interfaces that come later than their share.
+func (c *Capture) plan() error {
+	own := map[string]bool{}
+	for _, r := range c.rules {
+		if !glob(r.Name) && r.own() {
+			own[r.Name] = true
+		}
+	}
+	for _, l := range c.linkList() {
+		if r, ok := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]); ok && r.own() {
+			delete(own, r.Name)
+			own[fmt.Sprintf("%s#%d", l.name, l.index)] = true
+		}
+	}
+	c.slots = len(own) + 1
+	total := c.cfg.Ring
+	if total == 0 {
+		total = DefaultRing
+	}
+	c.ringSize = total / int64(c.slots) / blockSize * blockSize
+	if c.ringSize < minBlocks*blockSize {
+		return fmt.Errorf("%w: capture.ring: %d MiB shared by %d rings leaves less than %d MiB each: raise capture.ring to %dMiB, "+
+			"or give interfaces ring: shared", ErrConfig, total>>20, c.slots, minBlocks*blockSize>>20, c.slots*minBlocks*blockSize>>20)
+	}
+	return nil
+}
+
+func (c *Capture) linkList() []link {
+	return slices.SortedFunc(maps.Values(c.links.list), func(a, b link) int { return a.index - b.index })
+}
+
+// Run follows the interfaces until ctx is done; then it takes what the rings still hold, hands it over and returns.
+// It also closes everything that Open opened.
+func (c *Capture) Run(ctx context.Context) error {
+	defer c.Close()
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return c.stop()
+		case u, ok := <-c.links.updates:
+			if ok {
+				c.links.apply(u)
+			}
+			c.gather(ok)
+		case u, ok := <-c.links.routes:
+			if ok {
+				c.links.applyRoute(u)
+			}
+			c.gather(ok)
+		case r := <-c.ended:
+			c.readerEnded(r)
+		case <-retry:
+		}
+		retry = nil
+		if err := c.reconcile(); err != nil {
+			c.log.Warn("interfaces: not everything can be recorded; trying again", zap.Error(err))
+			retry = time.After(retryEvery)
+		} else if c.swapPending() {
+			retry = time.After(swapEvery)
+		} else if c.dir.goners() {
+			retry = time.After(retryEvery)
+		}
+	}
+}
+
+// gather takes the changes of the next moment together: a bridge with 100 ports says 300 things when it goes down.
+func (c *Capture) gather(alive bool) {
+	after := time.After(gatherFor)
+	for alive {
+		select {
+		case u, ok := <-c.links.updates:
+			if alive = ok; ok {
+				c.links.apply(u)
+			}
+		case u, ok := <-c.links.routes:
+			if alive = ok; ok {
+				c.links.applyRoute(u)
+			}
+		case <-after:
+			return
+		}
+	}
+	c.log.Info("interface changes came faster than they could be read; listing interfaces anew")
+	if err := c.links.again(); err != nil {
+		c.log.Error("interfaces are no longer followed; those recorded stay so", zap.Error(err))
+	}
+}
+
+func (c *Capture) stop() error {
+	c.mu.Lock()
+	readers := slices.Collect(maps.Values(c.readers))
+	c.mu.Unlock()
+	for _, r := range readers {
+		r.stop()
+	}
+	timer := time.AfterFunc(stopTimeout, c.quit)
+	defer timer.Stop()
+	c.wg.Wait()
+	var errs []error
+	for _, r := range readers {
+		errs = append(errs, r.err)
+	}
+	return errors.Join(errs...)
+}
+
+// Close releases what Open took. Run calls it; it is for a Capture that is never run.
+func (c *Capture) Close() {
+	c.quit()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.readers {
+		r.stop()
+	}
+	c.wg.Wait()
+	for index, r := range c.readers {
+		r.close()
+		delete(c.readers, index)
+	}
+	if c.links != nil {
+		c.links.close()
+		c.links = nil
+	}
+}
+
+// Status may be called concurrently with everything.
+func (c *Capture) Status() Status {
+	s := Status{Interfaces: c.dir.status()}
+	for _, i := range s.Interfaces {
+		s.Ready = s.Ready || i.State == StateRecording
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, index := range slices.Sorted(maps.Keys(c.readers)) {
+		s.Rings = append(s.Rings, c.readers[index].status())
+	}
+	return s
+}

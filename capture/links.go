@@ -1,0 +1,169 @@
+package capture
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// link is what the policy needs to know of an interface.
+type link struct {
+	name     string
+	index    int
+	hatype   uint16
+	up       bool
+	loopback bool
+}
+
+// links follows the interfaces and default routes of the network namespace it was opened in. It has one user.
+type links struct {
+	handle  *netlink.Handle
+	done    chan struct{}
+	updates chan netlink.LinkUpdate
+	routes  chan netlink.RouteUpdate
+	list    map[int]link
+	gone    map[int]bool // interfaces deleted since forgetGone
+	uplinks map[int]bool // that have, or had while they were there, a default route
+	stale   bool         // uplinks may lack one
+}
+
+// watchLinks subscribes first and lists then, so that no change falls between.
+func watchLinks() (*links, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink route socket: %w", err)
+	}
+	w := &links{handle: h, gone: map[int]bool{}, uplinks: map[int]bool{}}
+	if err := w.subscribe(); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *links) subscribe() error {
+	w.done = make(chan struct{})
+	w.updates = make(chan netlink.LinkUpdate, 1024)
+	w.routes = make(chan netlink.RouteUpdate, 1024)
+	const buffer = 4 << 20
+	if err := netlink.LinkSubscribeWithOptions(w.updates, w.done, netlink.LinkSubscribeOptions{ReceiveBufferSize: buffer}); err != nil {
+		return fmt.Errorf("subscribe to interface changes: %w", err)
+	}
+	if err := netlink.RouteSubscribeWithOptions(w.routes, w.done, netlink.RouteSubscribeOptions{ReceiveBufferSize: buffer}); err != nil {
+		return fmt.Errorf("subscribe to route changes: %w", err)
+	}
+	return w.dump()
+}
+
+// again subscribes anew after a subscription has ended: the kernel had more to tell than its buffer holds.
+func (w *links) again() error {
+	close(w.done)
+	return w.subscribe()
+}
+
+func (w *links) close() {
+	if w.done != nil {
+		close(w.done)
+	}
+	w.handle.Close()
+}
+
+func (w *links) dump() error {
+	all, err := w.handle.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	before := w.list
+	w.list = make(map[int]link, len(all))
+	for _, l := range all {
+		w.put(l)
+	}
+	for index := range before {
+		if _, there := w.list[index]; !there {
+			w.remove(index)
+		}
+	}
+	return w.dumpUplinks()
+}
+
+func (w *links) remove(index int) {
+	delete(w.list, index)
+	delete(w.uplinks, index)
+	w.gone[index] = true
+}
+
+func (w *links) put(l netlink.Link) {
+	a := l.Attrs()
+	w.list[a.Index] = link{
+		name: a.Name, index: a.Index, hatype: hatypeOf(a.EncapType),
+		up:       a.RawFlags&unix.IFF_UP != 0,
+		loopback: a.Flags&net.FlagLoopback != 0,
+	}
+}
+
+// hatypeOf undoes the library's naming of hardware types as far as it matters here.
+func hatypeOf(encap string) uint16 {
+	switch encap {
+	case "ether":
+		return hatypeEther
+	case "loopback":
+		return hatypeLoopback
+	}
+	return unix.ARPHRD_NONE
+}
+
+// apply takes one change of an interface. Messages of the bridge family tell of a port's membership, not of its life.
+func (w *links) apply(u netlink.LinkUpdate) {
+	switch {
+	case u.IfInfomsg.Family == unix.AF_BRIDGE:
+	case u.Header.Type == unix.RTM_DELLINK:
+		w.remove(int(u.Index))
+	default:
+		w.put(u.Link)
+	}
+}
+
+// applyRoute takes one change of a route.
+func (w *links) applyRoute(u netlink.RouteUpdate) { w.stale = w.stale || isDefault(u.Route) }
+
+// isDefault reports whether a change of a route may change the uplinks.
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+// dumpUplinks finds the interfaces of the default routes of all tables: on AWS, the second network interface's default
+// route is in a table of its own. An uplink stays one as long as it exists: a route that is gone for 100 ms is what this
+// program is there to record.
+func (w *links) dumpUplinks() error {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		all, err := w.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range all {
+			if isDefault(r) && r.Type == unix.RTN_UNICAST {
+				w.addUplinks(r)
+			}
+		}
+	}
+	w.stale = false
+	return nil
+}
+
+func (w *links) addUplinks(r netlink.Route) {
+	indexes := []int{r.LinkIndex}
+	for _, hop := range r.MultiPath {
+		indexes = append(indexes, hop.LinkIndex)
+	}
+	for _, index := range indexes {
+		if l, ok := w.list[index]; ok && !l.loopback {
+			w.uplinks[index] = true
+		}
+	}
+}

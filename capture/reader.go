@@ -1,0 +1,231 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ringside/ringside/capture/filter"
+	"github.com/ringside/ringside/pcapng"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	flushEvery = time.Second
+	// noteRoom is kept free in a chunk for the note of what the ring dropped meanwhile, in bytes.
+	noteRoom = 512
+	// stepLeast is the least jump of the wall clock against the monotonic one that ends a chunk.
+	stepLeast = 50 * time.Millisecond
+	// disorder is by how much packets of several CPUs may be out of time order in a ring (measured: 7.2 ms).
+	disorder = 10 * time.Millisecond
+)
+
+// reader moves the packets of one ring into chunks. All fields below the line are its goroutine's own.
+type reader struct {
+	name     string
+	ring     *ring
+	dir      *directory
+	sink     Sink
+	wake     int                            // eventfd, readable once stop was called
+	stopping atomic.Bool                    // set by stop
+	program  atomic.Pointer[filter.Program] // the kernel's
+	exact    atomic.Pointer[filter.Program] // finishes a coarsened program; nil if the kernel's is exact
+	since    int64                          // no packet before this time was recorded; ns since 1970
+	counts   counters
+	done     chan struct{} // closed when run has returned
+	err      error         // of run, to be read after done
+
+	// ---
+	chunk    *pcapng.Chunk
+	chunkDue time.Time // monotonic
+	covered  int64     // every packet before this time is in a chunk or counted as dropped; ns since 1970
+	start    time.Time // for the monotonic clock
+	offset   int64     // wall clock less monotonic clock, ns
+	asked    time.Time // of the last statistics
+	loss     pcapng.Note
+	seen     cache
+	scratch  [18]byte // a link header with a tag put back, or made up
+}
+
+// counters are written by the reader and may be read by anyone.
+type counters struct {
+	received, dropped, frozen, cutPolicy, cutLimit, filtered atomic.Uint64
+	covered                                                  atomic.Int64
+}
+
+func newReader(name string, r *ring, dir *directory, sink Sink) (*reader, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("make eventfd for ring %s: %w", name, err)
+	}
+	now := time.Now()
+	rd := &reader{name: name, ring: r, dir: dir, sink: sink, wake: wake, done: make(chan struct{}), start: now, asked: now, covered: now.UnixNano()}
+	rd.offset = rd.covered
+	return rd, nil
+}
+
+// stop asks run to take what the ring still holds and to return. It may be called by anyone, more than once.
+func (r *reader) stop() {
+	if r.stopping.CompareAndSwap(false, true) {
+		unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+// run reads until stop is called; ctx only bounds the wait for an empty chunk.
+func (r *reader) run(ctx context.Context) {
+	defer close(r.done)
+	r.err = r.read(ctx)
+}
+
+func (r *reader) read(ctx context.Context) error {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	var until int64 // when stopping: covered at least to here
+	var deadline time.Time
+	for {
+		now := time.Now()
+		if err := r.checkClock(ctx, now); err != nil {
+			return err
+		}
+		if until == 0 && r.stopping.Load() {
+			until, deadline = now.UnixNano(), now.Add(r.lag()+flushEvery)
+		}
+		b, ok := r.ring.ready()
+		if ok {
+			if err := r.encode(ctx, b); err != nil {
+				return err
+			}
+			r.ring.release(b)
+			if err := r.account(); err != nil {
+				return err
+			}
+		} else {
+			r.advance(now.UnixNano() - int64(r.lag()))
+		}
+		last := until != 0 && (r.covered >= until || now.After(deadline))
+		if last || now.After(r.chunkDue) {
+			if err := r.account(); err != nil {
+				return err
+			}
+			r.handOver()
+			if last {
+				return nil
+			}
+			if err := r.begin(ctx); err != nil {
+				return err
+			}
+		}
+		if ok {
+			continue
+		}
+		if err := r.wait(until != 0); err != nil {
+			return err
+		}
+	}
+}
+
+// wait sleeps until a block is ready, the chunk is due, or stop is called.
+func (r *reader) wait(stopping bool) error {
+	wake := r.wake
+	if stopping {
+		wake = -1 // it stays readable
+		return r.ring.wait(wake, 10*time.Millisecond)
+	}
+	return r.ring.wait(wake, time.Until(r.chunkDue)+time.Millisecond)
+}
+
+// lag is how far a ring without a ready block may be behind: the kernel retires a block that has packets within two
+// ticks of its timer.
+func (r *reader) lag() time.Duration { return 2*r.ring.retire + 20*time.Millisecond }
+
+func (r *reader) advance(to int64) {
+	if to > r.covered {
+		r.covered = to
+	}
+}
+
+// checkClock ends the chunk when the wall clock was moved, so that no chunk covers time that did not pass or passed
+// twice.
+func (r *reader) checkClock(ctx context.Context, now time.Time) error {
+	offset := now.UnixNano() - int64(now.Sub(r.start))
+	step := offset - r.offset
+	r.offset = offset
+	if time.Duration(step).Abs() < stepLeast {
+		return nil
+	}
+	r.handOver()
+	r.covered += step
+	return r.begin(ctx)
+}
+
+// begin takes an empty chunk. It blocks while there is none: the ring then fills, and the kernel counts what it drops.
+func (r *reader) begin(ctx context.Context) error {
+	c, err := r.sink.Get(ctx)
+	if err != nil {
+		return fmt.Errorf("ring %s: no empty chunk: %w", r.name, err)
+	}
+	if r.seen.table == nil {
+		r.seen = cache{table: r.dir.currentTable(), entries: map[int32]*entry{}, received: map[uint32]*atomic.Uint64{}}
+	}
+	c.Reset(r.seen.table, r.name, r.covered)
+	r.chunk = c
+	r.chunkDue = time.Now().Add(flushEvery)
+	return nil
+}
+
+func (r *reader) turn(ctx context.Context) error {
+	r.handOver()
+	return r.begin(ctx)
+}
+
+// handOver completes the chunk and gives it to the sink.
+func (r *reader) handOver() {
+	r.noteLoss()
+	c := r.chunk
+	r.chunk = nil
+	c.Summary.To = max(r.covered, c.Summary.From)
+	c.Tally()
+	for _, count := range c.Summary.Counts {
+		r.seen.received[count.ID].Add(count.Packets)
+	}
+	r.counts.cutPolicy.Add(c.Summary.CutPolicy)
+	r.counts.cutLimit.Add(c.Summary.CutLimit)
+	r.counts.covered.Store(r.covered)
+	r.sink.Put(c)
+}
+
+// account reads what the kernel dropped since the last call, which dates it: not before that call, not after this one.
+// Losses without a pause between them become one note.
+func (r *reader) account() error {
+	s, err := r.ring.statistics()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	since := r.asked
+	r.asked = now
+	if s.Drops == 0 && s.Freeze_q_cnt == 0 {
+		r.noteLoss()
+		return nil
+	}
+	if r.loss.Kind == "" {
+		r.loss = pcapng.Note{Kind: pcapng.NoteDropped, Ring: r.name, From: since.UnixNano()}
+	}
+	r.loss.To = now.UnixNano()
+	r.loss.Packets += uint64(s.Drops)
+	r.loss.Frozen += uint64(s.Freeze_q_cnt)
+	r.counts.dropped.Add(uint64(s.Drops))
+	r.counts.frozen.Add(uint64(s.Freeze_q_cnt))
+	return nil
+}
+
+// noteLoss puts the loss that has ended into the chunk. Without a drop there is none: a ring found full once may still
+// have lost nothing.
+func (r *reader) noteLoss() {
+	if r.loss.Packets > 0 && r.chunk != nil && r.chunk.Note(r.loss) {
+		r.chunk.Summary.Dropped += r.loss.Packets
+	}
+	r.loss = pcapng.Note{}
+}

@@ -1,0 +1,271 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringside/ringside/capture/filter"
+	"github.com/ringside/ringside/pcapng"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// reconcile makes the rings fit the interfaces: what is gone is forgotten, what is new and named gets a ring of its own
+// or goes to the shared one, and the shared ring's filter leaves everything else out. What cannot be recorded is said in
+// the error, and does not keep the rest from being.
+func (c *Capture) reconcile() error {
+	var errs []error
+	if c.links.stale {
+		errs = append(errs, c.links.dumpUplinks())
+	}
+	c.forgetGone()
+	for _, l := range c.linkList() {
+		if err := c.place(l); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, c.share())
+	return errors.Join(errs...)
+}
+
+func (c *Capture) forgetGone() {
+	for index := range c.links.gone {
+		if i := c.dir.vanish(index); i != nil {
+			c.tell(i, "vanished")
+		}
+		c.stopOwn(index)
+	}
+	clear(c.links.gone)
+	if !c.dir.goners() {
+		return
+	}
+	c.dir.forget(func(ring string) (int64, bool) {
+		for _, r := range c.readers {
+			if r.name == ring {
+				return r.counts.covered.Load(), true
+			}
+		}
+		return 0, false
+	})
+}
+
+// place decides what becomes of an interface and does it, unless it is so already.
+func (c *Capture) place(l link) error {
+	i := c.dir.get(l.index)
+	rule, named := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]) // no rule's name is empty
+	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && i.state != StateBlind &&
+		!(named && rule.own() && i.ring == sharedRing && c.ownRings() < c.slots-1) {
+		return nil
+	}
+	next := iface{link: l, rule: rule.Name}
+	var err error
+	switch {
+	case !named:
+		next.state, next.why = StateExcluded, notNamed
+		c.stopOwn(l.index)
+	case rule.own() && c.ownRing(l, &err):
+		next.ring, next.since = c.readers[l.index].name, c.readers[l.index].since
+	default:
+		next.ring = sharedRing
+	}
+	switch {
+	case next.state != "":
+	case err != nil:
+		next.state, next.why = StateBlind, err.Error()
+	case !l.up:
+		next.state, next.why = StateDown, "the interface is down; it is recorded again when it is up"
+	default:
+		next.state = StateRecording
+	}
+	c.dir.change(func() { c.dir.put(next) })
+	c.tellChange(i, &next)
+	return err
+}
+
+// ownRing gives an interface a ring of its own if it has none, and says whether it has one now. It has not when all ring
+// memory is given out: then the shared ring takes it.
+func (c *Capture) ownRing(l link, err *error) bool {
+	if c.readers[l.index] != nil {
+		return !c.readers[l.index].stopping.Load()
+	}
+	if c.ownRings() >= c.slots-1 {
+		return false
+	}
+	since := time.Now().UnixNano()
+	if *err = c.openReader(l.index, l.name, nil); *err != nil {
+		return false
+	}
+	c.readers[l.index].since = since
+	return true
+}
+
+// ownRings is the number of rings besides the shared one.
+func (c *Capture) ownRings() int {
+	if c.readers[0] != nil {
+		return len(c.readers) - 1
+	}
+	return len(c.readers)
+}
+
+func (c *Capture) stopOwn(index int) {
+	if r := c.readers[index]; r != nil {
+		r.stop()
+	}
+}
+
+// share keeps the shared ring: open if an interface is placed in it or may appear, its filter leaving out the others.
+func (c *Capture) share() error {
+	shared, others := c.dir.shared()
+	if c.readers[0] == nil {
+		if !shared && !slices.ContainsFunc(c.rules, func(r InterfaceRule) bool { return !r.own() }) {
+			return nil
+		}
+		c.excluded, c.swapped = others, time.Now()
+		return c.openReader(0, sharedRing, others)
+	}
+	if slices.Equal(others, c.excluded) || time.Since(c.swapped) < swapEvery {
+		return nil
+	}
+	c.excluded, c.swapped = others, time.Now()
+	return c.swap(c.readers[0], others)
+}
+
+// swapPending reports whether the shared ring's filter waits for its time.
+func (c *Capture) swapPending() bool {
+	_, others := c.dir.shared()
+	return c.readers[0] != nil && !slices.Equal(others, c.excluded)
+}
+
+// openReader opens a ring and starts its reader.
+func (c *Capture) openReader(index int, name string, exclude []int) error {
+	var ring *ring
+	used, err := c.fit(exclude, func(p *filter.Program) (err error) {
+		ring, err = openRing(index, c.ringSize, p.Instructions())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ring %s: %w", name, err)
+	}
+	r, err := newReader(c.unused(name, index), ring, c.dir, c.sink)
+	if err != nil {
+		return errors.Join(err, ring.close())
+	}
+	r.program.Store(used)
+	if c.coarse {
+		r.exact.Store(c.exact)
+	}
+	c.mu.Lock()
+	c.readers[index] = r
+	c.mu.Unlock()
+	c.wg.Go(func() { r.run(c.readCtx) })
+	go func() {
+		<-r.done
+		select {
+		case c.ended <- r:
+		case <-c.readCtx.Done():
+		}
+	}()
+	return nil
+}
+
+// unused is the name for a ring: the interface's, unless a renamed interface's ring still has that.
+func (c *Capture) unused(name string, index int) string {
+	for _, r := range c.readers {
+		if r.name == name {
+			return fmt.Sprintf("%s#%d", name, index)
+		}
+	}
+	return name
+}
+
+// fit attaches the exact program or, if the kernel refuses it, from then on the coarsened one, and returns which.
+func (c *Capture) fit(exclude []int, attach func(*filter.Program) error) (*filter.Program, error) {
+	var refused *refusedError
+	if !c.coarse {
+		p, err := c.compiler.Program(exclude, false)
+		if err != nil {
+			return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+		}
+		if err = attach(p); !errors.As(err, &refused) {
+			return p, err
+		}
+		c.coarse = true
+		c.log.Warn("the kernel refused the exact filter; a coarser one is used and finished in the process, which costs CPU",
+			zap.Error(err), zap.String("cure", optmemCure(p)))
+	}
+	p, err := c.compiler.Program(exclude, true)
+	if err != nil {
+		return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+	}
+	if err = attach(p); errors.As(err, &refused) {
+		err = fmt.Errorf("%w: capture.services: even the coarsened filter is too large for the kernel: %w: %s, or record fewer services",
+			ErrConfig, err, optmemCure(p))
+	}
+	return p, err
+}
+
+// optmemCure says how to make room for a program. While a filter is swapped, the old and the new one count together.
+func optmemCure(p *filter.Program) string {
+	const perLoad, perInstruction = 112, 16 // bytes charged, measured; see docs in filter.Program.Loads
+	need := 2 * (p.Loads()*perLoad + p.Len()*perInstruction)
+	return fmt.Sprintf("set sysctl net.core.optmem_max to %d or more", max(need, 131072))
+}
+
+// swap replaces a ring's filter. If the kernel refuses, the old one stays: then packets of interfaces that should be left
+// out reach the process, which leaves them out itself.
+func (c *Capture) swap(r *reader, exclude []int) error {
+	used, err := c.fit(exclude, func(p *filter.Program) error {
+		if c.coarse {
+			r.exact.Store(c.exact) // before the first packet that the coarse filter lets through
+		}
+		return r.ring.setFilter(p.Instructions())
+	})
+	if err != nil {
+		text := "filter not replaced, the old one stays: " + err.Error()
+		c.sink.Note(pcapng.Note{Kind: pcapng.NoteFilter, To: time.Now().UnixNano(), Ring: r.name, Text: text})
+		c.log.Warn("a filter was not replaced; the old one stays, and the process leaves out what it lets through",
+			zap.String("ring", r.name), zap.Error(err))
+		return nil // trying the same again would be refused again
+	}
+	r.program.Store(used)
+	return nil
+}
+
+// readerEnded closes a ring whose reader has returned, asked to or not.
+func (c *Capture) readerEnded(r *reader) {
+	c.mu.Lock()
+	for index, other := range c.readers {
+		if other == r {
+			delete(c.readers, index)
+			c.dir.change(func() { c.dir.lost(r.name, r.err) })
+		}
+	}
+	c.mu.Unlock()
+	if r.err != nil {
+		c.log.Error("a ring has failed and is opened anew", zap.String("ring", r.name), zap.Error(r.err))
+	}
+	r.close()
+}
+
+// close releases the ring. The reader has returned.
+func (r *reader) close() {
+	r.ring.close()
+	unix.Close(r.wake)
+}
+
+func (r *reader) status() RingStatus {
+	p := r.program.Load()
+	s := RingStatus{
+		Name: r.name, Blocks: r.ring.blocks, Bytes: r.ring.blocks * blockSize,
+		Received: r.counts.received.Load(), Dropped: r.counts.dropped.Load(), Frozen: r.counts.frozen.Load(),
+		CutPolicy: r.counts.cutPolicy.Load(), CutLimit: r.counts.cutLimit.Load(), Filtered: r.counts.filtered.Load(),
+		Instructions: p.Len(), CoveredTo: time.Unix(0, r.counts.covered.Load()),
+	}
+	if r.exact.Load() != nil {
+		s.Coarse = strings.Join(p.Coarsened(), "; ")
+	}
+	return s
+}
