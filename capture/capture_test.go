@@ -63,8 +63,9 @@ func number(p kept) uint32 { return binary.BigEndian.Uint32(p.Data[38:]) }
 
 // sender sends frames out of one interface.
 type sender struct {
-	t  *testing.T
-	fd int
+	t    *testing.T
+	fd   int
+	port uint16
 }
 
 func newSender(t *testing.T, name string) *sender {
@@ -81,7 +82,7 @@ func newSender(t *testing.T, name string) *sender {
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index}); err != nil {
 		t.Fatal(err)
 	}
-	return &sender{t, fd}
+	return &sender{t, fd, 5432}
 }
 
 // send sends count segments of consecutive numbers.
@@ -89,7 +90,7 @@ func (s *sender) send(from, count, payload int) {
 	s.t.Helper()
 	for i := range count {
 		for {
-			_, err := unix.Write(s.fd, segment(uint32(from+i), 5432, payload))
+			_, err := unix.Write(s.fd, segment(uint32(from+i), s.port, payload))
 			if err == nil {
 				break
 			}
@@ -103,12 +104,15 @@ func (s *sender) send(from, count, payload int) {
 var postgres = []filter.Service{{Name: "postgres", Protocol: "tcp", Ports: []filter.PortRange{{First: 5432, Last: 5432}}, Payload: filter.Full}}
 
 // start runs a capture until the test stops it or ends.
-func start(t *testing.T, sink Sink, names ...string) (c *Capture, stop func()) {
+func start(t *testing.T, sink Sink, change func(*Config), names ...string) (c *Capture, stop func()) {
 	t.Helper()
 	var cfg Config
 	cfg.Services = postgres
 	for _, n := range names {
 		cfg.Interfaces = append(cfg.Interfaces, InterfaceRule{Name: n})
+	}
+	if change != nil {
+		change(&cfg)
 	}
 	c, err := Open(cfg, sink, zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)))
 	if err != nil {
@@ -194,7 +198,7 @@ func TestOwnAndSharedRings(t *testing.T) {
 		wire(t, n)
 	}
 	m := newMemory(16)
-	c, stop := start(t, m, "up0", "va*")
+	c, stop := start(t, m, nil, "up0", "va*")
 	for _, n := range []string{"up0", "va0", "va1"} {
 		await(t, c, n, StateRecording)
 	}
@@ -237,7 +241,7 @@ func TestNewbornInterfaceIsRecordedFromItsFirstPacket(t *testing.T) {
 	needNamespace(t)
 	wire(t, "up0")
 	m := newMemory(16)
-	c, stop := start(t, m, "up0", "va*")
+	c, stop := start(t, m, nil, "up0", "va*")
 	await(t, c, "up0", StateRecording)
 	const count, packets = 50, 20
 	for i := range count {
@@ -255,7 +259,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	needNamespace(t)
 	wire(t, "va0")
 	m := newMemory(16)
-	c, stop := start(t, m, "up0", "va*")
+	c, stop := start(t, m, nil, "up0", "va*")
 	await(t, c, "up0", StateWaiting)
 	await(t, c, "va0", StateRecording)
 	keep := newSender(t, "xva0")
@@ -299,7 +303,7 @@ func TestStalledSinkIsCountedLoss(t *testing.T) {
 	wire(t, "up0")
 	m := newMemory(4)
 	var held []*pcapng.Chunk
-	c, stop := start(t, m, "up0")
+	c, stop := start(t, m, nil, "up0")
 	await(t, c, "up0", StateRecording)
 	for range 3 {
 		held = append(held, <-m.free)
