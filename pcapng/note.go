@@ -13,6 +13,7 @@ const (
 	NoteGap       = "gap"        // nothing was recorded between From and To (restart, or the machine was off)
 	NoteClock     = "clock-step" // the wall clock was moved by Step at To
 	NoteInterface = "interface"  // Interface appeared, vanished, went down or up at To; Text says which
+	NoteDamaged   = "damaged"    // Bytes of a segment cannot be read; what they held lay between From and To
 	NoteFilter    = "filter"     // the filter of Ring changed, or was refused, at To; Text says how
 )
 

@@ -163,3 +163,6 @@ func eachOption(b []byte, f func(code uint16, value []byte)) {
 		b = b[min(len(b), 4+(length+3)&^3):]
 	}
 }
+
+// SetInterface changes the interface id of an Enhanced Packet Block in place, in the slice the block was parsed from.
+func (b Block) SetInterface(id uint32) { le.PutUint32(b.Body, id) }

@@ -42,6 +42,19 @@ func (w *writer) lose(c *pcapng.Chunk, data int, err error) {
 	s.mu.Unlock()
 }
 
+// lastNotes writes, at the end of a run, the notes that no chunk has followed.
+func (w *writer) lastNotes() {
+	for _, n := range w.lost {
+		w.s.Note(*n)
+	}
+	if w.table == nil || len(w.pending()) == 0 {
+		return
+	}
+	if err := w.prepare(w.table); err != nil {
+		w.s.log.Error("the last notes of the recording could not be written", zap.Any("notes", w.pending()), zap.Error(err))
+	}
+}
+
 // resumed notes what could not be written, now that a chunk was.
 func (w *writer) resumed() {
 	var packets, bytes uint64

@@ -3,7 +3,6 @@ package rotate
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"go.uber.org/zap"
 )
@@ -43,7 +42,7 @@ func (s *Spool) discard(l *live) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.segments = slices.DeleteFunc(s.segments, func(g *segment) bool { return g == l.seg })
+	s.drop(l.seg)
 }
 
 // finish writes the index of a segment that is complete and gives it the name of a sealed one.
@@ -60,11 +59,15 @@ func (s *Spool) finish(g *segment) {
 	b, err := x.encode()
 	if err == nil {
 		err = s.disk.Publish(indexPath(s.cfg.Dir, g.Name), b)
+		if noSpace(err) && s.freeOldest() {
+			err = s.disk.Publish(indexPath(s.cfg.Dir, g.Name), b)
+		}
 	}
 	if err != nil {
 		s.sealFailed(g, "write the index of", err) // it is rebuilt when it is needed
 	}
 	stage("index-written")
+	indexBytes := int64(len(b))
 	from := filepath.Join(s.cfg.Dir, g.Name+".open")
 	if err := s.disk.Rename(from, filepath.Join(s.cfg.Dir, g.Name)); err != nil {
 		s.sealFailed(g, "rename", err)
@@ -80,7 +83,7 @@ func (s *Spool) finish(g *segment) {
 	s.mu.Lock()
 	g.index.Error = g.Error
 	g.Segment = g.index.Segment
-	g.synced = true
+	g.synced, g.indexBytes = true, indexBytes
 	if err == nil {
 		g.index = nil // the sidecar has it
 	}

@@ -57,8 +57,8 @@ func (s *Segment) overlaps(from, to int64) bool {
 	return ok && lo < to && hi >= from
 }
 
-// entry says where a chunk lies in its segment, and what it holds.
-type entry struct {
+// Entry says where a chunk lies in its segment, and what it holds.
+type Entry struct {
 	Offset int64 `json:"offset"`
 	Length int64 `json:"length"` // padding included
 	Data   int64 `json:"data"`   // packets and notes, from Offset
@@ -66,7 +66,7 @@ type entry struct {
 }
 
 // span is the least and greatest time of anything in the chunk. To can lie before From when the clock was set back.
-func (e *entry) span() (lo, hi int64) {
+func (e *Entry) span() (lo, hi int64) {
 	lo, hi = min(e.From, e.To), max(e.From, e.To)
 	if e.Packets > 0 {
 		lo, hi = min(lo, e.First), max(hi, e.Last)
@@ -89,11 +89,11 @@ type index struct {
 	anchor
 	Table  []pcapng.Interface `json:"table"`
 	Noted  []pcapng.Note      `json:"noted,omitempty"` // all, in file order, those in chunks too
-	chunks []entry
+	chunks []Entry
 }
 
 // add appends a chunk that was written, and takes over its facts and notes. e.Counts is kept: the caller must not reuse it.
-func (x *index) add(e entry, notes []pcapng.Note) {
+func (x *index) add(e Entry, notes []pcapng.Note) {
 	x.chunks = append(x.chunks, e)
 	x.Chunks++
 	x.Packets += e.Packets
@@ -132,9 +132,10 @@ func widen(from, to time.Time, lo, hi int64) (time.Time, time.Time) {
 type segment struct {
 	Segment
 	anchor
-	index  *index
-	open   bool // its file still has the name of an open segment
-	synced bool // nothing is left to be done by its seal
+	index      *index
+	indexBytes int64 // size of the sidecar
+	open       bool  // its file still has the name of an open segment
+	synced     bool  // nothing is left to be done by its seal
 }
 
 // path is the segment's file in dir.

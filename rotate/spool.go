@@ -35,10 +35,14 @@ type Spool struct {
 	count  counters
 	kick   chan struct{} // wakes the janitor
 
+	// files is held while names of segments are linked or removed, so that a segment cannot be removed between being
+	// chosen and being linked. It is taken before mu.
+	files sync.Mutex
+
 	mu          sync.Mutex
 	segments    []*segment // by sequence; the live one and those being sealed are the last
 	next        uint64     // sequence of the next segment
-	pins        map[string]*Pin
+	pins        map[string]*pin
 	notes       []pcapng.Note       // waiting for the next meta page
 	progress    map[string]progress // by ring
 	changed     chan struct{}       // closed when progress has changed
@@ -61,7 +65,10 @@ type progress struct {
 // Its errors say what to do: the directory is not writable, is used by another process, or its disk is too small.
 func Open(cfg Config, log *zap.Logger) (*Spool, error) {
 	s := &Spool{}
-	return s, s.start(cfg, log, osDisk{&s.direct}, systemClock{})
+	if err := s.start(cfg, log, osDisk{&s.direct}, systemClock{}); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Spool) start(cfg Config, log *zap.Logger, d disk, c clock) (err error) {
@@ -214,6 +221,17 @@ func (s *Spool) Segments() []Segment {
 		list[i] = g.Segment
 	}
 	return list
+}
+
+// drop forgets a segment. The caller holds mu. The list is replaced, never changed in place.
+func (s *Spool) drop(g *segment) {
+	kept := make([]*segment, 0, len(s.segments))
+	for _, other := range s.segments {
+		if other != g {
+			kept = append(kept, other)
+		}
+	}
+	s.segments = kept
 }
 
 // Dir is the spool's directory.

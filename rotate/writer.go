@@ -24,6 +24,7 @@ const (
 type writer struct {
 	s       *Spool
 	live    *live
+	table   *pcapng.Table // of the last chunk
 	meta    []byte // page-aligned
 	sealing sync.WaitGroup
 	slots   chan struct{} // one for each seal under way
@@ -69,6 +70,7 @@ func (s *Spool) Run(ctx context.Context) error {
 		}
 		break
 	}
+	w.lastNotes()
 	w.rotate()
 	w.sealing.Wait()
 	<-janitor
@@ -81,14 +83,15 @@ func (s *Spool) Run(ctx context.Context) error {
 // take writes c, or counts it as unwritten, and frees it.
 func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 	defer w.s.pool.put(c)
+	w.table = c.Table
 	w.watchClock()
 	data := c.Len()
 	if time.Now().Before(w.retryAt) && ctx.Err() == nil {
-		c.Tally()
 		w.lose(c, data, nil)
 		return
 	}
 	w.limit.wait(ctx, data)
+	w.s.noteGap(min(c.Summary.From, c.Summary.To))
 	var closed []byte
 	var closedIn *live
 	for retried := false; ; {
@@ -111,7 +114,6 @@ func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 			retried = true
 			w.failed(err)
 		default:
-			c.Tally()
 			w.lose(c, data, err)
 			return
 		}
@@ -122,7 +124,7 @@ func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 func (w *writer) wrote(c *pcapng.Chunk, data, length int) {
 	stage("chunk-written")
 	s, l := w.s, w.live
-	e := entry{Offset: l.size - int64(length), Length: int64(length), Data: int64(data), Summary: c.Summary}
+	e := Entry{Offset: l.size - int64(length), Length: int64(length), Data: int64(data), Summary: c.Summary}
 	e.Counts = slices.Clone(c.Summary.Counts)
 	l.dropped[e.Ring] += e.Dropped
 	s.count.writtenPackets.Add(e.Packets)

@@ -1,0 +1,292 @@
+package rotate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Pin keeps the segments of a stretch of time until Unpin, whatever retention does. Its directory, pins/NAME in the
+// spool's, can be read with OpenReader.
+type Pin struct {
+	Name     string    `json:"name"`
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"` // segments that begin before it are added as they open
+	Segments []string  `json:"segments"`
+	Bytes    int64     `json:"bytes"` // of its segments, whether others hold them too or not
+}
+
+// pin is a pin of an open spool. Guarded by Spool.files and, where it is changed, Spool.mu.
+type pin struct {
+	name     string
+	from, to int64
+	links    map[string]int64 // size by name of segment
+	indexed  map[string]bool  // whose index is linked
+	seen     uint64           // segments below this sequence need not be looked at again
+}
+
+const pinFile = "pin.json"
+
+var pinPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// ErrNoPin is returned by Unpin for a name that is not pinned.
+var ErrNoPin = errors.New("no such pin")
+
+// Pin holds every segment that overlaps [from, to), the live one too, and goes on to do so for segments that open
+// until to. When it returns, the pin survives a crash. The same name again adds what is missing and widens the pin. The name is
+// letters, digits, '.', '_' and '-'.
+func (s *Spool) Pin(name string, from, to time.Time) (*Pin, error) {
+	if !pinPattern.MatchString(name) {
+		return nil, fmt.Errorf("pin %q: a name is 1 to 128 letters, digits, '.', '_' or '-', and begins with a letter or digit", name)
+	}
+	if !from.Before(to) {
+		return nil, fmt.Errorf("pin %s: from %s is not before to %s", name, from, to)
+	}
+	s.files.Lock()
+	defer s.files.Unlock()
+	p := &pin{name: name, from: from.UnixNano(), to: to.UnixNano(), links: map[string]int64{}, indexed: map[string]bool{}}
+	s.mu.Lock()
+	if old := s.pins[name]; old != nil {
+		p.from, p.to, p.links, p.indexed = min(p.from, old.from), max(p.to, old.to), old.links, old.indexed
+	}
+	s.mu.Unlock()
+	if err := s.createPin(p); err != nil {
+		return nil, fmt.Errorf("pin %s: %w", name, err)
+	}
+	s.mu.Lock()
+	s.pins[name] = p
+	s.mu.Unlock()
+	if err := s.extendPin(p); err != nil {
+		return nil, fmt.Errorf("pin %s: %w: check that the file system has hard links and space", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return p.public(), nil
+}
+
+// createPin makes the pin's directory and the file that says what it is to hold.
+func (s *Spool) createPin(p *pin) error {
+	dir := s.pinDir(p.name)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	b, err := json.Marshal(Pin{Name: p.name, From: time.Unix(0, p.from).UTC(), To: time.Unix(0, p.to).UTC()})
+	if err != nil {
+		return err
+	}
+	if err := s.disk.Publish(filepath.Join(dir, pinFile), b); err != nil {
+		return err
+	}
+	stage("pin-created")
+	return errors.Join(s.disk.SyncDir(dir), s.disk.SyncDir(filepath.Join(s.cfg.Dir, pinsName)))
+}
+
+// extendPin links what overlaps the pin and is not linked yet. The caller holds files.
+func (s *Spool) extendPin(p *pin) error {
+	type link struct{ from, name string }
+	var links []link
+	seen, settled := p.seen, true
+	s.mu.Lock()
+	for _, g := range s.segments {
+		if g.Sequence < p.seen {
+			continue
+		}
+		settled = settled && g.synced
+		if settled {
+			seen = g.Sequence + 1
+		}
+		if !p.wants(g) {
+			continue
+		}
+		if _, ok := p.links[g.Name]; !ok {
+			links = append(links, link{g.path(s.cfg.Dir), g.Name})
+		}
+		p.links[g.Name] = g.Bytes
+		if index := indexPath("", g.Name); g.synced && !p.indexed[index] {
+			links = append(links, link{filepath.Join(s.cfg.Dir, index), index})
+		}
+	}
+	s.mu.Unlock()
+	dir := s.pinDir(p.name)
+	for _, l := range links {
+		err := s.link(l.from, filepath.Join(dir, l.name))
+		index := strings.HasSuffix(l.name, suffixIndex)
+		if err != nil && !errors.Is(err, os.ErrExist) && !(index && errors.Is(err, os.ErrNotExist)) {
+			if !index {
+				s.mu.Lock()
+				delete(p.links, l.name)
+				s.mu.Unlock()
+			}
+			return err
+		}
+		if index {
+			p.indexed[l.name] = true
+		}
+		stage("pin-linked")
+	}
+	p.seen = seen
+	if len(links) == 0 {
+		return nil
+	}
+	defer stage("pin-synced")
+	return s.disk.SyncDir(dir)
+}
+
+// wants says whether the pin holds g: a segment that is still written reaches on into the future.
+func (p *pin) wants(g *segment) bool {
+	if g.synced {
+		return g.overlaps(p.from, p.to)
+	}
+	lo, _, ok := g.span()
+	return ok && lo < p.to
+}
+
+// extendPins links to every pin what has come since.
+func (s *Spool) extendPins() {
+	s.files.Lock()
+	defer s.files.Unlock()
+	s.mu.Lock()
+	pins := make([]*pin, 0, len(s.pins))
+	for _, p := range s.pins {
+		pins = append(pins, p)
+	}
+	s.mu.Unlock()
+	for _, p := range pins {
+		if err := s.extendPin(p); err != nil {
+			s.log.Error("could not add a segment to a pin; trying again", zap.String("pin", p.name), zap.Error(err))
+		}
+	}
+}
+
+// Unpin gives up what the pin holds. It returns ErrNoPin if there is none.
+func (s *Spool) Unpin(name string) error {
+	s.files.Lock()
+	defer s.files.Unlock()
+	s.mu.Lock()
+	_, ok := s.pins[name]
+	s.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("unpin %s: %w", name, ErrNoPin)
+	}
+	gone := filepath.Join(s.cfg.Dir, pinsName, "."+name) // a name that no pin has: what a crash leaves is removed at start
+	if err := s.disk.Rename(s.pinDir(name), gone); err != nil {
+		return fmt.Errorf("unpin %s: %w", name, err)
+	}
+	s.mu.Lock()
+	delete(s.pins, name)
+	s.mu.Unlock()
+	stage("unpin-unlinked")
+	if err := errors.Join(os.RemoveAll(gone), s.disk.SyncDir(filepath.Join(s.cfg.Dir, pinsName))); err != nil {
+		return fmt.Errorf("unpin %s: %w: what is left is removed at the next start", name, err)
+	}
+	return nil
+}
+
+// Pins returns all pins by name.
+func (s *Spool) Pins() []Pin {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Pin, 0, len(s.pins))
+	for _, p := range s.pins {
+		list = append(list, *p.public())
+	}
+	slices.SortFunc(list, func(a, b Pin) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+func (p *pin) public() *Pin {
+	out := &Pin{Name: p.name, From: time.Unix(0, p.from).UTC(), To: time.Unix(0, p.to).UTC()}
+	for name, size := range p.links {
+		out.Segments = append(out.Segments, name)
+		out.Bytes += size
+	}
+	slices.Sort(out.Segments)
+	return out
+}
+
+func (s *Spool) pinDir(name string) string { return filepath.Join(s.cfg.Dir, pinsName, name) }
+
+// loadPins finds the pins of earlier runs and finishes what was begun of making or removing one.
+func (s *Spool) loadPins() error {
+	s.pins = map[string]*pin{}
+	names, err := listDir(filepath.Join(s.cfg.Dir, pinsName))
+	if err != nil {
+		return explain(s.cfg.Dir, err)
+	}
+	for _, name := range names {
+		dir := s.pinDir(name)
+		if strings.HasPrefix(name, ".") {
+			_ = os.RemoveAll(dir)
+			continue
+		}
+		p, err := loadPin(dir, name)
+		if err != nil {
+			s.log.Warn("a pin does not say what it is to hold; it keeps what it has", zap.String("pin", name), zap.Error(err))
+		}
+		s.pins[name] = p
+	}
+	s.extendPins()
+	return nil
+}
+
+// loadPin reads a pin's directory. With an error, the pin has the links that are there.
+func loadPin(dir, name string) (*pin, error) {
+	p := &pin{name: name, links: map[string]int64{}, indexed: map[string]bool{}}
+	list, err := os.ReadDir(dir)
+	for _, e := range list {
+		if _, _, ok := parseName(e.Name()); ok {
+			if info, err := e.Info(); err == nil {
+				p.links[e.Name()] = info.Size()
+			}
+		} else if strings.HasSuffix(e.Name(), suffixIndex) {
+			p.indexed[e.Name()] = true
+		}
+	}
+	b, readErr := os.ReadFile(filepath.Join(dir, pinFile))
+	var stated Pin
+	if err = errors.Join(err, readErr); err == nil {
+		err = json.Unmarshal(b, &stated)
+	}
+	if err == nil {
+		p.from, p.to = stated.From.UnixNano(), stated.To.UnixNano()
+	}
+	return p, err
+}
+
+// isPinned says whether a pin holds the segment. The caller holds mu.
+func (s *Spool) isPinned(name string) bool {
+	for _, p := range s.pins {
+		if _, ok := p.links[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// pinnedOnly is the bytes of segments that nothing but pins holds. The caller holds mu.
+func (s *Spool) pinnedOnly() (sum int64) {
+	if len(s.pins) == 0 {
+		return 0
+	}
+	counted := make(map[string]bool, len(s.segments))
+	for _, g := range s.segments {
+		counted[g.Name] = true
+	}
+	for _, p := range s.pins {
+		for name, size := range p.links {
+			if !counted[name] {
+				counted[name] = true
+				sum += size
+			}
+		}
+	}
+	return sum
+}

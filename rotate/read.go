@@ -1,0 +1,92 @@
+package rotate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringside/ringside/pcapng"
+)
+
+// maxChunk bounds what is read and walked at once, in bytes.
+const maxChunk = pcapng.ChunkSize
+
+// segmentFile reads a segment without leaving its pages in the page cache: with O_DIRECT, or where that is refused by
+// dropping what was read. It is owned by one goroutine.
+type segmentFile struct {
+	f      *os.File
+	direct bool
+	buf    []byte // page-aligned; one chunk and the pages at both its ends
+}
+
+// openSegment opens a segment's file for reading. buf is a buffer from readBuffer.
+func openSegment(path string, buf []byte) (*segmentFile, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+	direct := err == nil
+	if errors.Is(err, unix.EINVAL) {
+		f, err = os.Open(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &segmentFile{f, direct, buf}, nil
+}
+
+func readBuffer() ([]byte, error)   { return mapMemory(maxChunk + 2*pcapng.PageSize) }
+func freeBuffer(b []byte)           { _ = unix.Munmap(b) }
+func (s *segmentFile) Close() error { return s.f.Close() }
+
+// view returns up to n bytes at off, fewer only at the file's end; n is at most maxChunk. The slice is valid until the
+// next call and may be changed.
+func (s *segmentFile) view(off int64, n int) ([]byte, error) {
+	start := off &^ (pcapng.PageSize - 1)
+	lead := int(off - start)
+	want := (lead + min(n, maxChunk) + pcapng.PageSize - 1) &^ (pcapng.PageSize - 1)
+	got, err := s.f.ReadAt(s.buf[:want], start)
+	if !s.direct {
+		_ = unix.Fadvise(int(s.f.Fd()), start, int64(want), unix.FADV_DONTNEED)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read at %d: %w", start, err)
+	}
+	return s.buf[min(lead, got):min(lead+n, got)], nil
+}
+
+// stream reads a segment from an offset to its end.
+type stream struct {
+	f   *segmentFile
+	off int64
+}
+
+func (r *stream) Read(p []byte) (int, error) {
+	b, err := r.f.view(r.off, len(p))
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, b)
+	r.off += int64(n)
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// eachBlock calls f for every block of r.
+func eachBlock(r io.Reader, f func(pcapng.Block) error) error {
+	w := pcapng.NewWalker(r)
+	for {
+		b, err := w.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("at offset %d: %w", w.Offset(), err)
+		}
+		if err := f(b); err != nil {
+			return err
+		}
+	}
+}

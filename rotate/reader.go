@@ -1,0 +1,159 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringside/ringside/pcapng"
+)
+
+// Reader looks at a spool, or the directory of a pin, without changing it and without a lock, also while a process is
+// writing it. It sees the segments that were there when it was opened. It may be used by several goroutines.
+type Reader struct {
+	dir      string
+	segments []Segment
+}
+
+// OpenReader reads the facts of the segments in dir. Indexes that are missing are rebuilt in memory, which reads the
+// whole segment; so is that of a live one.
+func OpenReader(dir string) (*Reader, error) {
+	names, err := listDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read spool %s: %w: name its directory with --dir", dir, err)
+	}
+	buf, err := readBuffer()
+	if err != nil {
+		return nil, err
+	}
+	defer freeBuffer(buf)
+	r := &Reader{dir: dir}
+	for _, name := range names {
+		base, open, ok := parseName(name)
+		if !ok {
+			continue
+		}
+		g := Segment{Name: base + suffixSealed, State: StateSealed}
+		g.Sequence, _, _ = parseBase(base)
+		if open {
+			g.State = StateLive
+		}
+		r.segments = append(r.segments, r.look(g, buf))
+	}
+	return r, nil
+}
+
+// look completes the facts of a segment by its index, or by its blocks.
+func (r *Reader) look(g Segment, buf []byte) Segment {
+	src := r.source(g)
+	if st, err := os.Stat(src.path); err == nil {
+		if x, err := readIndex(src.index, false); err == nil && x.Bytes == st.Size() {
+			return x.Segment
+		}
+	}
+	x, err := src.load(buf)
+	if errors.Is(err, os.ErrNotExist) && g.State == StateLive { // it was sealed meanwhile
+		g.State = StateSealed
+		src = r.source(g)
+		x, err = src.load(buf)
+	}
+	if err != nil {
+		g.Error = err.Error()
+		return g
+	}
+	x.Segment.State = g.State
+	return x.Segment
+}
+
+func (r *Reader) source(g Segment) source {
+	path := filepath.Join(r.dir, g.Name)
+	if g.State == StateLive {
+		path += ".open"
+	}
+	return source{Segment: g, path: path, index: indexPath(r.dir, g.Name)}
+}
+
+// Segments returns the facts of all segments by sequence.
+func (r *Reader) Segments() []Segment { return slices.Clone(r.segments) }
+
+// Window returns the packets of [from, to), as Spool.Window does, but without waiting for anything, and without holding
+// the segments: what retention removes meanwhile is reported as damaged.
+func (r *Reader) Window(_ context.Context, from, to time.Time) (*Window, error) {
+	if !from.Before(to) {
+		return nil, fmt.Errorf("window: from %s is not before to %s", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))
+	}
+	asked := span{from.UnixNano(), to.UnixNano()}
+	var list []*Segment
+	var sources []source
+	for i := range r.segments {
+		g := &r.segments[i]
+		list = append(list, g)
+		if g.overlaps(asked.from, asked.to) {
+			sources = append(sources, r.source(*g))
+		}
+	}
+	return newWindow(asked, bounds(list), sources, func() {})
+}
+
+// Contents is everything that is known of a segment but its packets.
+type Contents struct {
+	Segment    Segment            `json:"segment"`
+	Interfaces []pcapng.Interface `json:"interfaces"`
+	Notes      []pcapng.Note      `json:"notes"`
+	Chunks     []Entry            `json:"chunks"`
+}
+
+// Contents returns what the index of the segment called name says. name may be its sequence, or leave out the suffix.
+func (r *Reader) Contents(name string) (*Contents, error) {
+	g, err := r.find(name)
+	if err != nil {
+		return nil, err
+	}
+	buf, err := readBuffer()
+	if err != nil {
+		return nil, err
+	}
+	defer freeBuffer(buf)
+	src := r.source(g)
+	x, err := src.load(buf)
+	if err != nil {
+		return nil, fmt.Errorf("segment %s: %w", g.Name, err)
+	}
+	return &Contents{g, x.Table, x.Noted, x.chunks}, nil
+}
+
+// Blocks calls f for every block of the segment called name, in order. It stops at f's error or at the first block
+// that is not whole, with an error that wraps pcapng.ErrTorn.
+func (r *Reader) Blocks(name string, f func(pcapng.Block) error) error {
+	g, err := r.find(name)
+	if err != nil {
+		return err
+	}
+	buf, err := readBuffer()
+	if err != nil {
+		return err
+	}
+	defer freeBuffer(buf)
+	file, err := openSegment(r.source(g).path, buf)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return eachBlock(&stream{f: file}, f)
+}
+
+func (r *Reader) find(name string) (Segment, error) {
+	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(name), ".open"), suffixSealed)
+	for _, g := range r.segments {
+		sequence, _, _ := strings.Cut(g.Name, "-")
+		if g.Name == base+suffixSealed || base == sequence || base == fmt.Sprint(g.Sequence) {
+			return g, nil
+		}
+	}
+	return Segment{}, fmt.Errorf("no segment %s in %s: `ringside spool ls` lists them", name, r.dir)
+}
