@@ -25,14 +25,15 @@ const (
 
 // Capture records the interfaces that its rules name. Open makes it, Run runs it; Status may be called at any time.
 type Capture struct {
-	cfg      Config
-	rules    rules
-	sink     Sink
-	log      *zap.Logger
-	dir      *directory
-	compiler *filter.Compiler
-	ringSize int64 // of each ring, bytes
-	slots    int   // rings that ringSize allows for, the shared one included
+	cfg        Config
+	rules      rules
+	sink       Sink
+	log        *zap.Logger
+	dir        *directory
+	compiler   *filter.Compiler
+	ownRings   int   // how many rings of their own interfaces may have
+	ownSize    int64 // of each of them, bytes
+	sharedSize int64 // of the shared ring, bytes
 
 	mu      sync.Mutex      // guards readers for Status
 	readers map[int]*reader // by interface index, the shared one by 0
@@ -101,32 +102,52 @@ func (c *Capture) checkRequired() error {
 	return errors.Join(errs...)
 }
 
-// plan shares the ring memory out: a ring for each interface that asks for one now, at least one for each name, and one
-// more, shared, which also takes the interfaces that come later than their share.
+// plan shares the ring memory out: a ring for each interface that asks for one now, at least one for each name, and the
+// shared one. That has an equal part if a rule asks for it; otherwise it is small and only opened for an interface that
+// comes later than the plan, such as a second uplink.
 func (c *Capture) plan() error {
-	own := map[string]bool{}
-	for _, r := range c.rules {
-		if !glob(r.Name) && r.own() {
-			own[r.Name] = true
-		}
-	}
-	for _, l := range c.linkList() {
-		if r, ok := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]); ok && r.own() {
-			delete(own, r.Name)
-			own[fmt.Sprintf("%s#%d", l.name, l.index)] = true
-		}
-	}
-	c.slots = len(own) + 1
+	c.ownRings = c.countOwn()
 	total := c.cfg.Ring
 	if total == 0 {
 		total = DefaultRing
 	}
-	c.ringSize = total / int64(c.slots) / blockSize * blockSize
-	if c.ringSize < minBlocks*blockSize {
-		return fmt.Errorf("%w: capture.ring: %d MiB shared by %d rings leaves less than %d MiB each: raise capture.ring to %dMiB, "+
-			"or give interfaces ring: shared", ErrConfig, total>>20, c.slots, minBlocks*blockSize>>20, c.slots*minBlocks*blockSize>>20)
+	c.sharedSize = reserve
+	if c.wantShared() {
+		c.sharedSize = total / int64(c.ownRings+1) / blockSize * blockSize
+	}
+	c.ownSize = (total - c.sharedSize) / int64(max(1, c.ownRings)) / blockSize * blockSize
+	if c.sharedSize < minBlocks*blockSize || c.ownRings > 0 && c.ownSize < minBlocks*blockSize {
+		need := int64(c.ownRings+1) * minBlocks * blockSize
+		if !c.wantShared() {
+			need = int64(c.ownRings)*minBlocks*blockSize + reserve
+		}
+		return fmt.Errorf("%w: capture.ring: %d MiB leaves less than %d MiB for each of %d rings: raise capture.ring to %dMiB, "+
+			"or give interfaces ring: shared", ErrConfig, total>>20, minBlocks*blockSize>>20, c.ownRings+1, need>>20)
 	}
 	return nil
+}
+
+// wantShared reports whether a rule asks for the shared ring.
+func (c *Capture) wantShared() bool {
+	return slices.ContainsFunc(c.rules, func(r InterfaceRule) bool { return !r.own() })
+}
+
+// countOwn counts the interfaces that ask for a ring of their own, and the names of those that are not there.
+func (c *Capture) countOwn() int {
+	met := map[string]bool{}
+	n := 0
+	for _, l := range c.linkList() {
+		if r, ok := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]); ok && r.own() {
+			met[r.Name] = true
+			n++
+		}
+	}
+	for _, r := range c.rules {
+		if !glob(r.Name) && r.own() && !met[r.Name] {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *Capture) linkList() []link {

@@ -19,6 +19,7 @@ const (
 	blockSize   = 512 << 10
 	frameSize   = 2048 // only the kernel's own arithmetic uses it in TPACKET_V3
 	minBlocks   = 8
+	reserve     = 16 * blockSize // of the shared ring, when no rule asks for it
 	minRetire   = 100 * time.Millisecond
 	stallBudget = 6400 * time.Millisecond
 )

@@ -57,7 +57,7 @@ func (c *Capture) place(l link) error {
 	i := c.dir.get(l.index)
 	rule, named := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]) // no rule's name is empty
 	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && i.state != StateBlind &&
-		!(named && rule.own() && i.ring == sharedRing && c.ownRings() < c.slots-1) {
+		!(named && rule.own() && i.ring == sharedRing && c.ownReaders() < c.ownRings) {
 		return nil
 	}
 	next := iface{link: l, rule: rule.Name}
@@ -91,7 +91,7 @@ func (c *Capture) ownRing(l link, err *error) bool {
 	if c.readers[l.index] != nil {
 		return !c.readers[l.index].stopping.Load()
 	}
-	if c.ownRings() >= c.slots-1 {
+	if c.ownReaders() >= c.ownRings {
 		return false
 	}
 	since := time.Now().UnixNano()
@@ -102,8 +102,8 @@ func (c *Capture) ownRing(l link, err *error) bool {
 	return true
 }
 
-// ownRings is the number of rings besides the shared one.
-func (c *Capture) ownRings() int {
+// ownReaders is the number of rings besides the shared one.
+func (c *Capture) ownReaders() int {
 	if c.readers[0] != nil {
 		return len(c.readers) - 1
 	}
@@ -120,7 +120,7 @@ func (c *Capture) stopOwn(index int) {
 func (c *Capture) share() error {
 	shared, others := c.dir.shared()
 	if c.readers[0] == nil {
-		if !shared && !slices.ContainsFunc(c.rules, func(r InterfaceRule) bool { return !r.own() }) {
+		if !shared && !c.wantShared() {
 			return nil
 		}
 		c.excluded, c.swapped = others, time.Now()
@@ -142,8 +142,12 @@ func (c *Capture) swapPending() bool {
 // openReader opens a ring and starts its reader.
 func (c *Capture) openReader(index int, name string, exclude []int) error {
 	var ring *ring
+	size := c.ownSize
+	if index == 0 {
+		size = c.sharedSize
+	}
 	used, err := c.fit(exclude, func(p *filter.Program) (err error) {
-		ring, err = openRing(index, c.ringSize, p.Instructions())
+		ring, err = openRing(index, size, p.Instructions())
 		return err
 	})
 	if err != nil {

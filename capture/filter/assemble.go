@@ -85,18 +85,18 @@ func (a *assembler) branch(op uint16, k uint32, jt, jf label) {
 	a.lines = append(a.lines, line{raw: bpf.RawInstruction{Op: op, K: k}, jump: true, jt: jt, jf: jf, note: a.note})
 }
 
+// branchX jumps to jt if A op X holds, else to jf.
+func (a *assembler) branchX(op uint16, jt, jf label) { a.branch(op|srcX, 0, jt, jf) }
+
 // goTo jumps to l.
 func (a *assembler) goTo(l label) {
 	a.lines = append(a.lines, line{raw: bpf.RawInstruction{Op: opJmp | opJa}, jump: true, to: l, note: a.note})
 }
 
-// assemble resolves the labels. It fails if the program is longer than the kernel takes.
-func (a *assembler) assemble() ([]bpf.RawInstruction, []string, error) {
+// assemble resolves the labels, and returns the program and the note of each instruction.
+func (a *assembler) assemble() ([]bpf.RawInstruction, []string) {
 	a.dropUseless()
 	starts := a.layout()
-	if n := starts[len(a.lines)]; n > maxInstructions {
-		return nil, nil, &SizeError{Instructions: n}
-	}
 	program := make([]bpf.RawInstruction, 0, starts[len(a.lines)])
 	notes := make([]string, 0, cap(program))
 	for i, l := range a.lines {
@@ -105,7 +105,7 @@ func (a *assembler) assemble() ([]bpf.RawInstruction, []string, error) {
 			notes = append(notes, l.note)
 		}
 	}
-	return program, notes, nil
+	return program, notes
 }
 
 // dropUseless removes unconditional jumps to the line that follows.

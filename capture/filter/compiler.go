@@ -54,14 +54,17 @@ func NewCompiler(ctx context.Context, services []Service) (*Compiler, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.coarse = given
+		if p.coarse = given; p.Len() > maxInstructions {
+			return nil, &SizeError{Instructions: p.Len()}
+		}
 		return p, nil
 	})
 	return c, nil
 }
 
 // Program returns the program that keeps nothing of the interfaces with the indexes in exclude. coarse asks for the
-// small program, whose packets the exact one (with no exclude) must finish. The error is a *SizeError.
+// small program, whose packets the exact one (with no exclude) must finish. An exact program may be longer than the
+// kernel takes, and can then only be run in the process; a coarse one that long is a *SizeError.
 // It is cheap: all but the part about interfaces is made once.
 func (c *Compiler) Program(exclude []int, coarse bool) (*Program, error) {
 	body, err := c.exact()
@@ -72,7 +75,7 @@ func (c *Compiler) Program(exclude []int, coarse bool) (*Program, error) {
 		return body, err
 	}
 	prefix, notes := excludePrefix(exclude)
-	if n := len(prefix) + len(body.raw); n > maxInstructions {
+	if n := len(prefix) + len(body.raw); coarse && n > maxInstructions {
 		return nil, &SizeError{Instructions: n}
 	}
 	return &Program{
@@ -118,11 +121,9 @@ func build(services []Service, compiled map[string]*expression) (*Program, error
 		}
 	}
 	b.returns()
-	raw, notes, err := a.assemble()
-	if err != nil {
-		return nil, err
-	}
-	return &Program{raw: raw, notes: notes}, nil
+	p := &Program{}
+	p.raw, p.notes = a.assemble()
+	return p, nil
 }
 
 // loopback is the index of lo in every network namespace. It comes first, because a shared socket sees all of its
@@ -144,11 +145,7 @@ func excludePrefix(indexes []int) ([]bpf.RawInstruction, []string) {
 	a.place(drop)
 	a.add(bpf.RetConstant{Val: 0})
 	a.place(pass)
-	raw, notes, err := a.assemble()
-	if err != nil { // longer than a program may be, and so the caller finds
-		return make([]bpf.RawInstruction, maxInstructions), make([]string, maxInstructions)
-	}
-	return raw, notes
+	return a.assemble()
 }
 
 // searchIndexes jumps to hit if A is one of sorted, else to miss.

@@ -79,7 +79,7 @@ func (b *builder) guard(ins bpf.RawInstruction, miss label) {
 		b.branch(jge, ins.K+size, next, miss)
 	case modeInd: // so it is here, but X is needed
 		b.add(bpf.LoadExtension{Num: bpf.ExtLen})
-		b.lines = append(b.lines, line{raw: bpf.RawInstruction{Op: jge | srcX}, jump: true, jf: miss, note: b.note})
+		b.branchX(jge, next, miss)
 		b.add(bpf.ALUOpX{Op: bpf.ALUOpSub})
 		b.branch(jge, ins.K+size, next, miss)
 	case modeMsh: // X is about to be replaced, A is needed

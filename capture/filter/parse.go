@@ -155,14 +155,20 @@ func (b *builder) link() {
 	}
 }
 
-// need goes on if n bytes follow offset X, else to other. It changes A.
+// need goes on if n bytes follow offset X, else to other. It changes A. Where nothing comes after other, a load that
+// runs off the packet does the same.
 func (b *builder) need(n uint32) {
 	if b.careful {
-		b.add(bpf.LoadExtension{Num: bpf.ExtLen})
-		b.lines = append(b.lines, line{raw: bpf.RawInstruction{Op: jge | srcX}, jump: true, jf: b.other, note: b.note})
-		b.add(bpf.ALUOpX{Op: bpf.ALUOpSub})
-		b.branch(jge, n, next, b.other)
+		b.require(n)
 	}
+}
+
+// require is need where no load makes sure of n bytes.
+func (b *builder) require(n uint32) {
+	b.add(bpf.LoadExtension{Num: bpf.ExtLen})
+	b.branchX(jge, next, b.other)
+	b.add(bpf.ALUOpX{Op: bpf.ALUOpSub})
+	b.branch(jge, n, next, b.other)
 }
 
 func (b *builder) needAbsolute(n uint32) {
@@ -198,7 +204,7 @@ func (b *builder) parseIPv4() {
 // headerIPv4 reads the IPv4 header at offset X + at. icmp is where ICMP goes.
 func (b *builder) headerIPv4(at uint32, icmp label) {
 	protocol := b.label()
-	b.need(at + 20)
+	b.require(at + 20) // of a later fragment, nothing behind the header is read
 	b.add(bpf.LoadIndirect{Off: at + 9, Size: 1})
 	b.branch(jeq, protoTCP, protocol, next)
 	b.branch(jeq, protoUDP, protocol, next)
