@@ -1,0 +1,130 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is what is recorded at the moment.
+type Report struct {
+	Ready      bool        `json:"ready"` // at least one interface is recorded
+	Interfaces []Interface `json:"interfaces"`
+	Rings      []Ring      `json:"rings"`
+	Spool      Spool       `json:"spool"`
+}
+
+// Interface is one interface, or a rule that no interface meets yet.
+type Interface struct {
+	Name     string `json:"name"`
+	Index    int    `json:"index,omitempty"` // the kernel's, 0 for a rule
+	State    string `json:"state"`
+	Why      string `json:"why,omitempty"`
+	Ring     string `json:"ring,omitempty"`
+	Received uint64 `json:"received"` // packets
+}
+
+// Ring is the account of one ring since it was opened, in packets.
+type Ring struct {
+	Name      string    `json:"name"`
+	Bytes     int       `json:"bytes"`
+	Received  uint64    `json:"received"`
+	Dropped   uint64    `json:"dropped"`
+	Coarse    string    `json:"coarse,omitempty"` // what its filter gave up to fit the kernel
+	CoveredTo time.Time `json:"covered_to"`
+}
+
+// Spool is the state of the disk. Oldest and Newest are zero while nothing is stored.
+type Spool struct {
+	Dir              string    `json:"dir"`
+	Segments         int       `json:"segments"`
+	Bytes            int64     `json:"bytes"`
+	Oldest           time.Time `json:"oldest,omitzero"`
+	Newest           time.Time `json:"newest,omitzero"`
+	Mode             string    `json:"mode"` // how it is written
+	UnwrittenPackets uint64    `json:"unwritten_packets"`
+	Error            string    `json:"error,omitempty"` // why nothing can be written at the moment
+}
+
+// readyz answers 200 if at least one interface is recorded and 503 otherwise: a state, not an error, so no problem.
+// Names are shown only where detail is allowed.
+func readyz(report func() Report, detail bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, req *http.Request) {
+		r := report()
+		status := http.StatusOK
+		if !r.Ready {
+			status = http.StatusServiceUnavailable
+		}
+		query := req.URL.Query()
+		asJSON := query.Get("format") == "json" || strings.Contains(req.Header.Get("Accept"), "application/json")
+		verbose := (query.Has("verbose") || asJSON) && detail
+		var body bytes.Buffer
+		if asJSON {
+			w.Header().Set("Content-Type", "application/json")
+			if !verbose {
+				r = Report{Ready: r.Ready}
+			}
+			out := json.NewEncoder(&body)
+			out.SetIndent("", "  ")
+			out.Encode(r) // into memory, of plain values: cannot fail
+		} else {
+			w.Header().Set("Content-Type", textType)
+			r.writeText(&body, verbose)
+		}
+		w.WriteHeader(status)
+		w.Write(body.Bytes())
+	}
+}
+
+func (r Report) writeText(w io.Writer, verbose bool) {
+	if r.Ready {
+		fmt.Fprintln(w, "ready")
+	} else {
+		fmt.Fprintln(w, "not ready: no interface is recorded (why: /readyz?verbose)")
+	}
+	if !verbose {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	fmt.Fprintln(t, "\nINTERFACE\tSTATE\tRING\tPACKETS\tWHY")
+	for _, i := range r.Interfaces {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", i.Name, i.State, orDash(i.Ring), i.Received, orDash(i.Why))
+	}
+	fmt.Fprintln(t, "\nRING\tMEMORY\tPACKETS\tDROPPED\tCOVERED TO\tFILTER")
+	for _, g := range r.Rings {
+		fmt.Fprintf(t, "%s\t%d KiB\t%d\t%d\t%s\t%s\n", g.Name, g.Bytes>>10, g.Received, g.Dropped, stamp(g.CoveredTo), orExact(g.Coarse))
+	}
+	s := r.Spool
+	fmt.Fprintln(t, "\nSPOOL\tSEGMENTS\tSIZE\tOLDEST\tNEWEST\tUNWRITTEN\tMODE")
+	fmt.Fprintf(t, "%s\t%d\t%d MiB\t%s\t%s\t%d\t%s\n", s.Dir, s.Segments, s.Bytes>>20, stamp(s.Oldest), stamp(s.Newest), s.UnwrittenPackets, orDash(s.Mode))
+	if s.Error != "" {
+		fmt.Fprintf(t, "\nnothing can be written: %s\n", s.Error)
+	}
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func orExact(coarse string) string {
+	if coarse == "" {
+		return "exact"
+	}
+	return "coarse: " + coarse
+}
