@@ -25,7 +25,7 @@ type writer struct {
 	s       *Spool
 	live    *live
 	table   *pcapng.Table // of the last chunk
-	meta    []byte // page-aligned
+	meta    []byte        // page-aligned
 	sealing sync.WaitGroup
 	slots   chan struct{} // one for each seal under way
 	offset  int64         // wall clock less boot time at the last chunk
