@@ -146,7 +146,7 @@ func walk6(s Service, p byte, chain []extension, base int) []string {
 	terms := []string{fmt.Sprintf("%s and ip6[%d]=%d and ip6[%d:2]+1 > 0 and (%s or %s)",
 		strings.Join(is, " and "), next, p, at+2, side(24, 2), side(8, 0))}
 	for i, e := range chain {
-		if e.kind != extFrag || i < len(chain)-1 { // the longer ones share their beginning with another
+		if e.kind != extFrag {
 			continue
 		}
 		is, next, at := follow(chain[:i], base, []string{"ip6"})
