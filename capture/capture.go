@@ -84,8 +84,14 @@ func (c *Capture) open() error {
 		return err
 	}
 	err := c.reconcile()
+	if err != nil && (len(c.readers) == 0 || errors.Is(err, ErrConfig)) {
+		return err
+	}
+	if err != nil {
+		c.log.Warn("interfaces: not everything can be recorded; trying again", zap.Error(err))
+	}
 	c.tellWaiting()
-	return err
+	return nil
 }
 
 func (c *Capture) checkRequired() error {
@@ -158,7 +164,7 @@ func (c *Capture) linkList() []link {
 // It also closes everything that Open opened.
 func (c *Capture) Run(ctx context.Context) error {
 	defer c.Close()
-	var retry <-chan time.Time
+	retry := time.After(retryEvery)
 	for {
 		select {
 		case <-ctx.Done():

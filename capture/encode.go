@@ -28,6 +28,7 @@ func (r *reader) encode(ctx context.Context, b block) error {
 		return err
 	}
 	exact := r.exact.Load()
+	special := exact != nil || b.earliest() < r.since
 	off, packets := b.first(), b.packets()
 	for range packets {
 		h := (*header)(b[off:])
@@ -46,7 +47,7 @@ func (r *reader) encode(ctx context.Context, b block) error {
 			p.flags = pcapng.Outbound
 		}
 		off += int(native.Uint32(h[pktNext:]))
-		if !e.plain || exact != nil || native.Uint32(h[pktStatus:])&unix.TP_STATUS_VLAN_VALID != 0 {
+		if special || !e.plain || native.Uint32(h[pktStatus:])&unix.TP_STATUS_VLAN_VALID != 0 {
 			if !r.special(&p, e, exact, h) {
 				r.counts.filtered.Add(1)
 				continue
@@ -68,7 +69,7 @@ func (r *reader) encode(ctx context.Context, b block) error {
 		r.chunk.Packet(e.id, p.ns, p.original, p.flags, p.head, p.data)
 	}
 	r.counts.received.Add(uint64(packets))
-	r.advance(b.last() - int64(disorder))
+	r.advance(b.latest() - int64(disorder))
 	return nil
 }
 
@@ -83,7 +84,7 @@ type packet struct {
 // special does what most packets do not need, and says whether the packet is to be kept: leave out what another ring
 // has or the policy omits, finish a coarsened filter, put a stripped tag back, make up an Ethernet header.
 func (r *reader) special(p *packet, e *entry, exact *filter.Program, h *header) bool {
-	if !e.keeps(p) {
+	if p.ns < r.since || !e.keeps(p) {
 		return false
 	}
 	if exact != nil {

@@ -31,7 +31,7 @@ type reader struct {
 	stopping atomic.Bool                    // set by stop
 	program  atomic.Pointer[filter.Program] // the kernel's
 	exact    atomic.Pointer[filter.Program] // finishes a coarsened program; nil if the kernel's is exact
-	since    int64                          // no packet before this time was recorded; ns since 1970
+	since    int64                          // keep packets from this time on: before it the shared ring has them; ns since 1970
 	counts   counters
 	done     chan struct{} // closed when run has returned
 	err      error         // of run, to be read after done
@@ -54,13 +54,13 @@ type counters struct {
 	covered                                                  atomic.Int64
 }
 
-func newReader(name string, r *ring, dir *directory, sink Sink) (*reader, error) {
+func newReader(name string, r *ring, since int64, dir *directory, sink Sink) (*reader, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("make eventfd for ring %s: %w", name, err)
 	}
 	now := time.Now()
-	rd := &reader{name: name, ring: r, dir: dir, sink: sink, wake: wake, done: make(chan struct{}), start: now, asked: now, covered: now.UnixNano()}
+	rd := &reader{name: name, ring: r, since: since, dir: dir, sink: sink, wake: wake, done: make(chan struct{}), start: now, asked: now, covered: now.UnixNano()}
 	rd.offset = rd.covered
 	return rd, nil
 }

@@ -26,10 +26,11 @@ const (
 
 // Offsets in struct tpacket_block_desc (version 1 header), linux/if_packet.h.
 const (
-	blkStatus  = 8
-	blkPackets = 12
-	blkFirst   = 16
-	blkLastSec = 40
+	blkStatus   = 8
+	blkPackets  = 12
+	blkFirst    = 16
+	blkFirstSec = 32
+	blkLastSec  = 40
 )
 
 // Offsets in struct tpacket3_hdr, and of the struct sockaddr_ll that follows it, linux/if_packet.h.
@@ -60,6 +61,7 @@ type ring struct {
 	blocks int
 	next   int // index of the block to read next
 	retire time.Duration
+	bound  int64 // when it was bound, ns since 1970
 }
 
 // openRing opens a ring of size bytes on the interface, or on all for index 0. The order matters: no protocol, then
@@ -110,6 +112,7 @@ func (r *ring) bind(index int) error {
 	if err := unix.Bind(r.fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index}); err != nil {
 		return fmt.Errorf("bind packet socket to interface %d: %w", index, err)
 	}
+	r.bound = time.Now().UnixNano()
 	return nil
 }
 
@@ -168,9 +171,12 @@ func (r *ring) release(b block) {
 func (b block) packets() int { return int(native.Uint32(b[blkPackets:])) }
 func (b block) first() int   { return int(native.Uint32(b[blkFirst:])) }
 
-// last is the time of the block's last packet, nanoseconds since 1970.
-func (b block) last() int64 {
-	return int64(native.Uint32(b[blkLastSec:]))*1e9 + int64(native.Uint32(b[blkLastSec+4:]))
+// earliest and latest are the times of the block's first and last packet, nanoseconds since 1970.
+func (b block) earliest() int64 { return b.time(blkFirstSec) }
+func (b block) latest() int64   { return b.time(blkLastSec) }
+
+func (b block) time(at int) int64 {
+	return int64(native.Uint32(b[at:]))*1e9 + int64(native.Uint32(b[at+4:]))
 }
 
 // statistics returns what the kernel has counted since the last call. Packets include drops.

@@ -94,12 +94,8 @@ func (c *Capture) ownRing(l link, err *error) bool {
 	if c.ownReaders() >= c.ownRings {
 		return false
 	}
-	since := time.Now().UnixNano()
-	if *err = c.openReader(l.index, l.name, nil); *err != nil {
-		return false
-	}
-	c.readers[l.index].since = since
-	return true
+	*err = c.openReader(l.index, l.name, nil)
+	return *err == nil
 }
 
 // ownReaders is the number of rings besides the shared one.
@@ -153,7 +149,11 @@ func (c *Capture) openReader(index int, name string, exclude []int) error {
 	if err != nil {
 		return fmt.Errorf("ring %s: %w", name, err)
 	}
-	r, err := newReader(c.unused(name, index), ring, c.dir, c.sink)
+	var since int64
+	if index != 0 && c.readers[0] != nil {
+		since = ring.bound
+	}
+	r, err := newReader(c.unused(name, index), ring, since, c.dir, c.sink)
 	if err != nil {
 		return errors.Join(err, ring.close())
 	}
