@@ -48,12 +48,13 @@ func describe(h http.Header, c rotate.Coverage) {
 	h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="ringside-%s.pcapng"`, c.From.UTC().Format("20060102T150405.000Z")))
 	h.Set(headerCoverage, coverageJSON(c))
 	h.Set(headerMissing, missing(c))
+	h.Set("Trailer", headerPackets) // announced, so that short answers have trailers too
 }
 
 // conclude sets the trailers: what was damaged shows only while the window is read.
 func conclude(h http.Header, c rotate.Coverage) {
 	h.Set(http.TrailerPrefix+headerMissing, missing(c))
-	h.Set(http.TrailerPrefix+headerPackets, fmt.Sprint(c.Packets))
+	h.Set(headerPackets, fmt.Sprint(c.Packets))
 }
 
 // coverageJSON is c on one line of ASCII. Notes, then all lists, are left out where it would be too long; truncated
