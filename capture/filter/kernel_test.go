@@ -113,12 +113,12 @@ const packets = 12_000
 // Every packet is sent once over a veth; on its way out (tags in the data) and in (outer tag stripped by the kernel),
 // sockets with the programs of all sets and with references compiled by libpcap listen side by side.
 func TestKernel(t *testing.T) {
+	compiled := compileReferences(t)
 	inNamespace(t)
 	setSysctl(t, "net/core/optmem_max", fmt.Sprint(16<<20)) // of this namespace; the references are large
 	a, b := newVeth(t, "fa", "fb")
 	r := rand.New(rand.NewPCG(2, 4))
 	all := sets(r)
-	compiled := compileReferences(t, "fb")
 	views := []*vantage{newVantage(t, "egress", a, all, compiled), newVantage(t, "ingress", b, all, compiled)}
 	g := &generator{Rand: r, services: catalogue()}
 	sender := newTap(t, a, []bpf.RawInstruction{{Op: opRet}})
@@ -151,32 +151,59 @@ func marker() []byte {
 
 const markerNumber = 0xffffffff
 
-func compileReferences(t *testing.T, iface string) map[string][]*Program {
+// compileReferences runs tcpdump many times; each run mostly waits for its socket to close.
+func compileReferences(t *testing.T) map[string][]*Program {
+	iface, err := anyEthernet()
+	if err != nil {
+		t.Skipf("references are compiled for a live interface: %v", err)
+	}
 	compiled := map[string][]*Program{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	tickets := make(chan struct{}, 8)
 	for _, s := range catalogue() {
 		terms := reference(s)
 		for _, depth := range tagged(s, "%s") {
-			compiled[s.Name] = append(compiled[s.Name], compileTerms(t, iface, depth, terms)...)
+			group.Go(func() {
+				tickets <- struct{}{}
+				defer func() { <-tickets }()
+				programs, err := compileTerms(iface, depth, terms)
+				if err != nil {
+					t.Errorf("reference of %s: %v", s.Name, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				compiled[s.Name] = append(compiled[s.Name], programs...)
+			})
 		}
+	}
+	group.Wait()
+	if t.Failed() {
+		t.FailNow()
 	}
 	return compiled
 }
 
 // compileTerms returns one program for all terms or, if the kernel does not take one that long, several.
-func compileTerms(t *testing.T, iface, format string, terms []string) []*Program {
+func compileTerms(iface, format string, terms []string) ([]*Program, error) {
 	text := terms[0]
 	if strings.Contains(format, "%s") {
 		text = fmt.Sprintf(format, "("+strings.Join(terms, ") or (")+")")
 	}
 	code, err := tcpdump(context.Background(), text, "-i", iface)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if len(code) <= maxInstructions || len(terms) == 1 {
-		return []*Program{{raw: code}}
+		return []*Program{{raw: code}}, nil
 	}
 	half := len(terms) / 2
-	return append(compileTerms(t, iface, format, terms[:half]), compileTerms(t, iface, format, terms[half:])...)
+	first, err := compileTerms(iface, format, terms[:half])
+	if err != nil {
+		return nil, err
+	}
+	second, err := compileTerms(iface, format, terms[half:])
+	return append(first, second...), err
 }
 
 func newVantage(t *testing.T, name string, index int, all [][]Service, compiled map[string][]*Program) *vantage {
@@ -279,7 +306,7 @@ func (v *vantage) checkSet(t *testing.T, f *filtered) {
 			kept++
 		}
 	}
-	if kept == 0 || kept == len(v.seen) {
+	if inboundOnly := f.services[0].Name == "inbound" && v.name == "egress"; (kept == 0 || kept == len(v.seen)) && !inboundOnly {
 		t.Errorf("%s: keeps %d of %d packets: shows nothing", f.name, kept, len(v.seen))
 	}
 }

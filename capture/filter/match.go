@@ -184,7 +184,10 @@ func (b *builder) contains(cidrs []netip.Prefix, first int, v6 bool, yes label) 
 	found, end := b.label(), b.label()
 	loaded := -1
 	for i, p := range cidrs {
-		no := b.label()
+		no := end
+		if i < len(cidrs)-1 {
+			no = b.label()
+		}
 		words := 1
 		if v6 {
 			words = (p.Bits() + 31) / 32
@@ -195,19 +198,18 @@ func (b *builder) contains(cidrs []netip.Prefix, first int, v6 bool, yes label) 
 				b.loadMasked(first+w, bits)
 				loaded = id
 			}
-			switch {
-			case w < words-1:
-				b.branch(jeq, word(p, w), next, no)
-			case i < len(cidrs)-1:
-				b.branch(jeq, word(p, w), found, no)
-			default:
-				b.branch(jeq, word(p, w), found, end)
+			yes := next
+			if w == words-1 {
+				yes = found
 			}
+			b.branch(jeq, word(p, w), yes, no)
 		}
 		if words > 1 {
 			loaded = -1
 		}
-		b.place(no)
+		if no != end {
+			b.place(no)
+		}
 	}
 	b.place(found)
 	b.goTo(yes)

@@ -76,7 +76,7 @@ func newTap(t *testing.T, index int, code []bpf.RawInstruction) tap {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
+	t.Cleanup(func() { go unix.Close(fd) }) // each waits for the kernel's other cores, so not one after another
 	if err := attach(fd, code); err != nil {
 		t.Fatalf("attach a program of %d instructions: %v", len(code), err)
 	}

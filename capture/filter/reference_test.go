@@ -188,8 +188,11 @@ func addressAt(s Service, v6 bool, in string, at int) string {
 func prefixAt(p netip.Prefix, in string, at int) string {
 	var words []string
 	for bits, b := p.Bits(), p.Addr().AsSlice(); bits > 0; bits, b, at = bits-32, b[4:], at+4 {
-		mask := ^uint32(0) << max(0, 32-bits)
-		words = append(words, fmt.Sprintf("%s[%d:4]&%#x=%#x", in, at, mask, binary.BigEndian.Uint32(b)))
+		value := fmt.Sprintf("%s[%d:4]", in, at)
+		if bits < 32 {
+			value += fmt.Sprintf("&%#x", ^uint32(0)<<(32-bits))
+		}
+		words = append(words, fmt.Sprintf("%s=%#x", value, binary.BigEndian.Uint32(b)))
 	}
 	return allOf(words)
 }
