@@ -1,0 +1,511 @@
+package rotate
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/ringside/ringside/pcapng"
+)
+
+// faulty is a disk whose operations fail or stall as a test says. A hook that is nil lets the operation through.
+type faulty struct {
+	disk
+	mu    sync.Mutex
+	hooks hooks
+}
+
+type hooks struct {
+	create, sync, publish, rename func() error
+	write                         func(b []byte, off int64) (int, error) // n < 0: let it through
+	space                         func() (free, total int64)
+	removed                       func(path string)
+}
+
+func (d *faulty) set(h hooks) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hooks = h
+}
+
+func (d *faulty) get() hooks {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hooks
+}
+
+func call(f func() error) error {
+	if f == nil {
+		return nil
+	}
+	return f()
+}
+
+func (d *faulty) Create(path string) (file, error) {
+	if err := call(d.get().create); err != nil {
+		return nil, err
+	}
+	f, err := d.disk.Create(path)
+	return &faultyFile{f, d}, err
+}
+
+func (d *faulty) Publish(path string, b []byte) error {
+	if err := call(d.get().publish); err != nil {
+		return err
+	}
+	return d.disk.Publish(path, b)
+}
+
+func (d *faulty) Rename(from, to string) error {
+	if err := call(d.get().rename); err != nil {
+		return err
+	}
+	return d.disk.Rename(from, to)
+}
+
+func (d *faulty) Remove(path string) error {
+	if f := d.get().removed; f != nil {
+		f(path)
+	}
+	return d.disk.Remove(path)
+}
+
+func (d *faulty) Space(dir string) (int64, int64, error) {
+	if f := d.get().space; f != nil {
+		free, total := f()
+		return free, total, nil
+	}
+	return d.disk.Space(dir)
+}
+
+type faultyFile struct {
+	file
+	d *faulty
+}
+
+func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
+	if hook := f.d.get().write; hook != nil {
+		n, err := hook(b, off)
+		if err == nil && n < 0 {
+			return f.file.WriteAt(b, off)
+		}
+		if n > 0 {
+			_, _ = f.file.WriteAt(b[:n], off)
+		}
+		return max(n, 0), err
+	}
+	return f.file.WriteAt(b, off)
+}
+
+func (f *faultyFile) Sync() error {
+	if err := call(f.d.get().sync); err != nil {
+		return err
+	}
+	return f.file.Sync()
+}
+
+// steppable is a clock that a test sets; it goes on with the bubble's time.
+type steppable struct{ step, boot atomic.Int64 }
+
+func (c *steppable) now() (wall, boot int64) {
+	now := time.Now().UnixNano()
+	return now + c.step.Load(), now + c.boot.Load()
+}
+
+// newSteppable returns a clock that says second.
+func newSteppable() *steppable {
+	c := &steppable{}
+	c.step.Store(second - time.Now().UnixNano())
+	return c
+}
+
+// faultyRecording records to a faulty disk, in a bubble, with a clock that can be stepped.
+func faultyRecording(t *testing.T, cfg Config) (*recording, *faulty, *steppable, *observer.ObservedLogs) {
+	t.Helper()
+	core, logs := observer.New(zapcore.WarnLevel)
+	s := &Spool{}
+	d, c := &faulty{disk: osDisk{&s.direct}}, newSteppable()
+	must(t, s.start(cfg, zap.New(core), d, c))
+	return run(t, s), d, c, logs
+}
+
+// send puts chunks of 10 packets, one a second of the ring's time, and waits until each is written or lost.
+func (r *recording) send(chunks int) {
+	r.t.Helper()
+	for range chunks {
+		to, ok := r.to["eth0"]
+		if !ok {
+			to = second
+		}
+		r.chunk("eth0", to+1e9, 10, 100)
+		synctest.Wait()
+	}
+}
+
+// What one fault costs. Ten chunks are written before it, ten while it lasts, ten after.
+func TestFaults(t *testing.T) {
+	times := func(n int, err error) func() error { // fails n times
+		return func() error {
+			if n--; n >= 0 {
+				return err
+			}
+			return nil
+		}
+	}
+	writes := func(n int, short int, err error) func([]byte, int64) (int, error) {
+		return func([]byte, int64) (int, error) {
+			if n--; n >= 0 {
+				return short, err
+			}
+			return -1, nil
+		}
+	}
+	tests := []struct {
+		name     string
+		hooks    func() hooks
+		lost     uint64 // packets
+		segments int
+	}{
+		{"one I/O error", func() hooks { return hooks{write: writes(1, 0, syscall.EIO)} }, 0, 1},
+		{"one short write", func() hooks { return hooks{write: writes(1, 4096, io.ErrShortWrite)} }, 0, 1},
+		{"a short write within a page", func() hooks { return hooks{write: writes(1, 1000, io.ErrShortWrite)} }, 0, 1},
+		{"two I/O errors: another segment", func() hooks { return hooks{write: writes(2, 0, syscall.EIO)} }, 0, 2},
+		{"I/O errors on and on", func() hooks { return hooks{write: writes(1e6, 0, syscall.EIO)} }, 100, 2},
+		{"read-only", func() hooks {
+			return hooks{write: writes(1e6, 0, syscall.EROFS), create: times(1e6, syscall.EROFS)}
+		}, 100, 2},
+		{"disk full, nothing to free", func() hooks { return hooks{write: writes(1e6, 0, syscall.ENOSPC)} }, 100, 1},
+		{"direct I/O refused late", func() hooks { return hooks{write: writes(2, 0, syscall.EINVAL)} }, 0, 2},
+		{"failing sync", func() hooks { return hooks{sync: times(1e6, syscall.EIO)} }, 0, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config(t.TempDir())
+				cfg.Every = time.Hour
+				r, d, _, _ := faultyRecording(t, cfg)
+				r.send(10)
+				d.set(test.hooks())
+				r.send(10)
+				d.set(hooks{})
+				time.Sleep(2 * maxBackOff)
+				r.send(10)
+				st := r.Stats()
+				if st.UnwrittenPackets != test.lost || st.WrittenPackets != 300-test.lost {
+					t.Errorf("%d packets written, %d lost; want %d lost of 300", st.WrittenPackets, st.UnwrittenPackets, test.lost)
+				}
+				if st.Segments != test.segments {
+					t.Errorf("%d segments, want %d", st.Segments, test.segments)
+				}
+				if st.Error != "" {
+					t.Errorf("still failing: %s", st.Error)
+				}
+				c, cov := window(t, r, at(0), at(30))
+				if uint64(len(c.numbers)) != 300-test.lost {
+					t.Errorf("%d packets can be read, want %d", len(c.numbers), 300-test.lost)
+				}
+				checkUnwritten(t, cov, test.lost)
+				r.stop()
+			})
+		})
+	}
+}
+
+// checkUnwritten wants exactly one stretch missing, from second 10 to 20, that says how many packets are lost.
+func checkUnwritten(t *testing.T, cov Coverage, lost uint64) {
+	t.Helper()
+	if lost == 0 {
+		if !cov.Complete() {
+			t.Errorf("missing %v, want nothing", cov.Missing)
+		}
+		return
+	}
+	if len(cov.Missing) != 1 || cov.Missing[0].Reason != MissingUnwritten || cov.Missing[0].Packets != lost ||
+		!cov.Missing[0].From.Equal(at(10)) || !cov.Missing[0].To.Equal(at(20)) {
+		t.Errorf("missing %v, want %d unwritten from second 10 to 20", cov.Missing, lost)
+	}
+}
+
+func TestFailuresAreLoggedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d, _, logs := faultyRecording(t, config(t.TempDir()))
+		r.send(1)
+		d.set(hooks{write: func([]byte, int64) (int, error) { return 0, syscall.EIO }})
+		for range 120 { // two minutes
+			r.send(1)
+			time.Sleep(time.Second)
+		}
+		failures := logs.FilterLevelExact(zapcore.ErrorLevel).Len()
+		if failures < 2 || failures > 4 {
+			t.Errorf("%d errors logged in two minutes: %v", failures, logs.All())
+		}
+		d.set(hooks{})
+		r.send(2)
+		recovered := logs.FilterMessage("chunks are written again").All()
+		if len(recovered) != 1 || recovered[0].ContextMap()["unwritten_packets"] != uint64(1200) {
+			t.Errorf("recovery is logged as %v, want once with 1200 packets", recovered)
+		}
+	})
+}
+
+// Faults of sealing never cost a packet.
+func TestSealFaults(t *testing.T) {
+	fail := func() error { return syscall.EIO }
+	tests := []struct {
+		name         string
+		hooks        hooks
+		seals, syncs uint64
+		state        State // when opened again
+	}{
+		{"sync", hooks{sync: fail}, 0, 1, StateSealed},
+		{"index", hooks{publish: fail}, 1, 0, StateRecovered},
+		{"rename", hooks{rename: fail}, 1, 0, StateSealed},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config(t.TempDir())
+				r, d, _, _ := faultyRecording(t, cfg)
+				r.send(10)
+				d.set(test.hooks)
+				r.stop()
+				st, segments := r.Stats(), r.Segments()
+				if st.SealFailures != test.seals || st.SyncFailures != test.syncs {
+					t.Errorf("%d seals and %d syncs failed, want %d and %d", st.SealFailures, st.SyncFailures, test.seals, test.syncs)
+				}
+				if len(segments) != 1 || !strings.Contains(segments[0].Error, "failed") {
+					t.Errorf("segments %+v, want one that says what failed", segments)
+				}
+				if c, _ := window(t, r, at(0), at(10)); len(c.numbers) != 100 {
+					t.Errorf("%d packets, want 100", len(c.numbers))
+				}
+				s := reopen(t, cfg.Dir)
+				if c, _ := window(t, s, at(0), at(10)); len(c.numbers) != 100 {
+					t.Errorf("%d packets after a restart, want 100", len(c.numbers))
+				}
+				if g := s.Segments()[0]; g.State != test.state {
+					t.Errorf("%s after a restart, want %s", g.State, test.state)
+				}
+			})
+		})
+	}
+}
+
+// A full disk takes the oldest segments and nothing of the present.
+func TestFullDiskTakesTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		cfg.Every = 5 * time.Second
+		r, d, _, _ := faultyRecording(t, cfg)
+		for range 20 {
+			r.send(1)
+			time.Sleep(time.Second)
+		}
+		before := r.Segments()
+		var mu sync.Mutex
+		removed := 0
+		d.set(hooks{ // full until two segments are gone
+			removed: func(path string) {
+				mu.Lock()
+				defer mu.Unlock()
+				if strings.HasSuffix(path, suffixSealed) {
+					removed++
+				}
+			},
+			write: func([]byte, int64) (int, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if removed < 2 {
+					return 4096, syscall.ENOSPC
+				}
+				return -1, nil
+			},
+		})
+		r.send(1)
+		st := r.Stats()
+		if st.UnwrittenPackets != 0 || st.Removed != 2 {
+			t.Errorf("%d packets lost and %d segments removed, want 0 and 2", st.UnwrittenPackets, st.Removed)
+		}
+		if now := r.Segments(); now[0].Sequence != before[2].Sequence {
+			t.Errorf("the oldest is %d, want %d", now[0].Sequence, before[2].Sequence)
+		}
+		lo := before[2].From
+		if c, _ := window(t, r, lo, at(21)); len(c.numbers) != int(at(21).Sub(lo).Seconds())*10 {
+			t.Errorf("%d packets since %v", len(c.numbers), lo)
+		}
+	})
+}
+
+// A disk that stalls for 5 s costs nothing at 10 MB/s: the chunks wait in the pool and the ring. Memory does not grow:
+// Get waits.
+func TestStalledDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d, _, _ := faultyRecording(t, config(t.TempDir()))
+		r.send(1)
+		stalled := time.Now()
+		d.set(hooks{write: func([]byte, int64) (int, error) {
+			time.Sleep(time.Until(stalled.Add(5 * time.Second)))
+			return -1, nil
+		}})
+		for i := range 50 { // 1 MB ten times a second for 5 s; the pool has 32 chunks
+			r.chunk("eth0", second+1e9+int64(i+1)*1e8, 700, 1400)
+			if d := time.Since(stalled); i < poolChunks && d > time.Duration(i)*100*time.Millisecond {
+				t.Fatalf("chunk %d had to wait for the disk", i)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		r.written(10 + 50*700)
+		if st := r.Stats(); st.UnwrittenPackets != 0 || st.WrittenPackets != 10+50*700 {
+			t.Errorf("%d packets written, %d lost", st.WrittenPackets, st.UnwrittenPackets)
+		}
+	})
+}
+
+// Rotation does not wait for the fsync of what came before.
+func TestRotationDoesNotWaitForSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		cfg.Every = time.Second
+		r, d, _, _ := faultyRecording(t, cfg)
+		d.set(hooks{sync: func() error { time.Sleep(time.Minute); return nil }})
+		start := time.Now()
+		for range 20 {
+			r.send(1)
+			time.Sleep(time.Second)
+		}
+		if st := r.Stats(); time.Since(start) != 20*time.Second || st.WrittenPackets != 200 {
+			t.Errorf("%d packets written after %v", st.WrittenPackets, time.Since(start))
+		}
+		if n := len(r.Segments()); n != maxSealing+1 { // a slow disk gets longer segments
+			t.Errorf("%d segments, want %d", n, maxSealing+1)
+		}
+		if c, _ := window(t, r, at(0), at(20)); len(c.numbers) != 200 {
+			t.Errorf("%d packets, want 200, of segments that are not sealed yet", len(c.numbers))
+		}
+	})
+}
+
+func TestWriteLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		cfg.WriteLimit = 1 << 20
+		r, _, _, _ := faultyRecording(t, cfg)
+		start := time.Now()
+		for i := range 10 {
+			r.chunk("eth0", second+int64(i+1)*1e9, 700, 1400) // 1 MB each
+		}
+		r.written(7000)
+		if d := time.Since(start); d < 8*time.Second || d > 10*time.Second {
+			t.Errorf("10 MB took %v at 1 MiB/s", d)
+		}
+		r.chunk("eth0", second+20e9, 700, 1400)
+		r.chunk("eth0", second+21e9, 700, 1400)
+		start = time.Now()
+		r.stop() // what is queued is written at once
+		if d := time.Since(start); d > time.Second || r.Stats().WrittenPackets != 8400 {
+			t.Errorf("%d packets written, stopping took %v", r.Stats().WrittenPackets, d)
+		}
+	})
+}
+
+// The wall clock is set back and forth while recording. Packets that bear the same time are all found.
+func TestClockSteps(t *testing.T) {
+	for _, step := range []time.Duration{-5 * time.Second, 3 * time.Hour} {
+		t.Run(fmt.Sprint(step), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config(t.TempDir())
+				r, _, clock, _ := faultyRecording(t, cfg)
+				r.send(10)
+				clock.step.Add(int64(step))
+				r.to["eth0"] += int64(step)
+				r.send(10)
+				clock.step.Add(int64(50 * time.Millisecond)) // a correction that is no step
+				r.send(1)
+				if st := r.Stats(); st.ClockSteps != 1 || st.Segments != 2 {
+					t.Errorf("%d clock steps and %d segments, want 1 and 2", st.ClockSteps, st.Segments)
+				}
+				lo, hi := at(-10), at(21).Add(max(step, 0))
+				c, _ := window(t, r, lo, hi)
+				slices.Sort(c.numbers)
+				if !slices.Equal(c.numbers, numbers(0, 210)) {
+					t.Errorf("%d packets, want all 210", len(c.numbers))
+				}
+				if len(c.notes) == 0 || c.notes[0].Kind != pcapng.NoteClock || c.notes[0].Step != int64(step) {
+					t.Errorf("notes %v, want the step by %v", c.notes, step)
+				}
+				if step < 0 { // seconds 6 to 9 were lived twice
+					if c, _ := window(t, r, at(6), at(9)); len(c.numbers) != 60 {
+						t.Errorf("%d packets in seconds that came twice, want 60", len(c.numbers))
+					}
+				}
+			})
+		})
+	}
+}
+
+// A clock set while the recorder was not running is noted when it starts again.
+func TestClockStepWhileStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		r, _, _, _ := faultyRecording(t, cfg)
+		r.send(10)
+		r.stop()
+		s := &Spool{}
+		clock := newSteppable()
+		clock.step.Add(int64(-time.Hour))
+		must(t, s.start(cfg, zap.NewNop(), osDisk{&s.direct}, clock))
+		r2 := run(t, s)
+		r2.to["eth0"] = second - int64(time.Hour)
+		r2.send(1)
+		c, _ := window(t, r2, at(-4000), at(1))
+		var kinds []string
+		for _, n := range c.notes {
+			kinds = append(kinds, n.Kind)
+		}
+		if !slices.Equal(kinds, []string{pcapng.NoteGap, pcapng.NoteClock}) || c.notes[1].Step != int64(-time.Hour) {
+			t.Errorf("notes %v, want gap and step", c.notes)
+		}
+		if n := s.Stats().ClockSteps; n != 1 {
+			t.Errorf("%d clock steps, want 1", n)
+		}
+	})
+}
+
+func TestNotesAreKeptAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d, _, _ := faultyRecording(t, config(t.TempDir()))
+		r.send(1)
+		for i := range maxNotes + 10 {
+			r.Note(pcapng.Note{Kind: pcapng.NoteInterface, To: second + int64(i), Interface: "veth1", Text: "appeared"})
+		}
+		d.set(hooks{write: func([]byte, int64) (int, error) { return 0, syscall.EIO }})
+		r.send(1) // fails: the notes must stay
+		d.set(hooks{})
+		time.Sleep(2 * maxBackOff)
+		r.send(1)
+		if n := r.Stats().NotesLost; n != 10 {
+			t.Errorf("%d notes lost, want 10", n)
+		}
+		r.Note(pcapng.Note{Kind: pcapng.NoteInterface, To: second + 5e9, Interface: "veth1", Text: "vanished"})
+		r.stop() // no chunk follows the last ones
+		c, _ := window(t, r, at(0), at(10))
+		kinds := map[string]int{}
+		for _, n := range c.notes {
+			kinds[n.Kind]++
+		}
+		if kinds[pcapng.NoteInterface] != maxNotes+1 || kinds[pcapng.NoteUnwritten] != 1 {
+			t.Errorf("notes %v, want %d of interfaces and 1 unwritten", kinds, maxNotes+1)
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package rotate
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// threeSegments records thirty seconds into a spool of ten-second segments; the last is live.
+func threeSegments(t *testing.T, cfg Config) (*recording, *faulty) {
+	t.Helper()
+	cfg.Every = 10 * time.Second
+	r, d, _, _ := faultyRecording(t, cfg)
+	for i := range 29 {
+		r.send(1)
+		if i < 28 {
+			time.Sleep(time.Second)
+		}
+	}
+	synctest.Wait()
+	if n := len(r.Segments()); n != 3 {
+		t.Fatalf("%d segments, want 3", n)
+	}
+	return r, d
+}
+
+// removeAll removes all that retention may.
+func (r *recording) removeAll() {
+	r.t.Helper()
+	r.cfg.Keep.Age = 1
+	r.retain()
+	r.cfg.Keep.Age = 1e6 * time.Hour
+}
+
+func TestPins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		r, _ := threeSegments(t, cfg)
+		first, live := r.Segments()[0], r.Segments()[2]
+		p, err := r.Pin("incident-1", at(2), at(3))
+		must(t, err)
+		if !slices.Equal(p.Segments, []string{first.Name}) || p.Bytes != first.Bytes {
+			t.Errorf("pin %+v, want the first segment", p)
+		}
+		if p, err = r.Pin("now", at(25), at(35)); err != nil || !slices.Equal(p.Segments, []string{live.Name}) {
+			t.Errorf("pin %+v, %v, want the live segment", p, err)
+		}
+		if again, err := r.Pin("incident-1", at(2), at(3)); err != nil || len(again.Segments) != 1 {
+			t.Errorf("the same again: %+v, %v", again, err)
+		}
+		r.removeAll()
+		st := r.Stats()
+		if st.Removed != 1 || st.PinnedBytes != first.Bytes || st.Pins != 2 {
+			t.Errorf("stats %+v, want one segment removed and %d bytes pinned", st, first.Bytes)
+		}
+		// The pin's directory is a spool to read.
+		reader, err := OpenReader(filepath.Join(cfg.Dir, pinsName, "incident-1"))
+		must(t, err)
+		if c, cov := window(t, reader, at(2), at(3)); len(c.numbers) != 10 || !cov.Complete() {
+			t.Errorf("%d packets in the pin, missing %v; want 10", len(c.numbers), cov.Missing)
+		}
+		// Segments that open before the pin ends are added to it, with their indexes.
+		for range 12 {
+			r.send(1)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if got := r.Pins()[1]; len(got.Segments) != 2 {
+			t.Errorf("pin %+v, want two segments", got)
+		}
+		r.stop()
+		r2 := reopen(t, cfg.Dir) // pins survive
+		if pins := r2.Pins(); len(pins) != 2 || pins[0].Name != "incident-1" || !pins[0].From.Equal(at(2)) || len(pins[1].Segments) != 2 {
+			t.Errorf("pins after a restart: %+v", pins)
+		}
+		if st := r2.Stats(); st.PinnedBytes != first.Bytes {
+			t.Errorf("%d bytes pinned after a restart, want %d", st.PinnedBytes, first.Bytes)
+		}
+		for _, name := range r2.Pins()[1].Segments {
+			if _, err := os.Stat(indexPath(filepath.Join(cfg.Dir, pinsName, "now"), name)); err != nil {
+				t.Error(err)
+			}
+		}
+		must(t, r2.Unpin("incident-1"))
+		if err := r2.Unpin("incident-1"); !errors.Is(err, ErrNoPin) {
+			t.Errorf("unpinned twice: %v", err)
+		}
+		if st := r2.Stats(); st.PinnedBytes != 0 || st.Pins != 1 {
+			t.Errorf("stats after unpin %+v", st)
+		}
+	})
+}
+
+// A pin of a segment whose writer then died holds the recovered segment.
+func TestPinSurvivesRecovery(t *testing.T) {
+	dir, path := sealedSegment(t)
+	name := filepath.Base(path)
+	open := asOpen(t, path)
+	must(t, os.MkdirAll(filepath.Join(dir, pinsName, "p"), 0o750))
+	must(t, os.Link(open, filepath.Join(dir, pinsName, "p", name)))
+	must(t, os.Truncate(open, 4096+6*16384+5))
+	s := reopen(t, dir)
+	if got := s.Pins(); len(got) != 1 || !slices.Equal(got[0].Segments, []string{name}) {
+		t.Errorf("pins %+v", got)
+	}
+	reader, err := OpenReader(filepath.Join(dir, pinsName, "p"))
+	must(t, err)
+	if c, _ := window(t, reader, at(0), at(10)); len(c.numbers) != 600 {
+		t.Errorf("%d packets, want 600", len(c.numbers))
+	}
+}
+
+func TestPinNames(t *testing.T) {
+	s := reopen(t, t.TempDir())
+	for _, name := range []string{"", ".", "..", "../x", "a/b", ".hidden", "-x", "a b", "a\x00b", strings.Repeat("x", 129)} {
+		if _, err := s.Pin(name, at(0), at(1)); err == nil {
+			t.Errorf("name %q is accepted", name)
+		}
+	}
+	if _, err := s.Pin("x", at(1), at(1)); err == nil {
+		t.Error("an empty stretch of time is accepted")
+	}
+	if _, err := s.Pin("01J-ok_1.2", at(0), at(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Segments that only a pin holds are not lost when a full disk makes room: they would free nothing.
+func TestFullDiskSparesWhatIsPinned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := threeSegments(t, config(t.TempDir()))
+		_, err := r.Pin("all", at(0), at(15))
+		must(t, err)
+		if r.freeOldest() {
+			t.Error("a pinned segment was removed to make room")
+		}
+		must(t, r.Unpin("all"))
+		if !r.freeOldest() || r.Segments()[0].Sequence != 2 {
+			t.Errorf("segments %+v, want the oldest removed", r.Segments())
+		}
+	})
+}
+
+func TestPinFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		r, d := threeSegments(t, cfg)
+		full := errors.New("no space")
+		d.set(hooks{publish: func() error { return full }})
+		if _, err := r.Pin("p", at(0), at(5)); !errors.Is(err, full) || len(r.Pins()) != 0 {
+			t.Errorf("Pin returns %v and leaves %v", err, r.Pins())
+		}
+		d.set(hooks{})
+		if _, err := r.Pin("p", at(0), at(5)); err != nil {
+			t.Error(err)
+		}
+		r.stop()
+		s, err := Open(cfg, zap.NewNop())
+		must(t, err)
+		defer s.Close()
+		if len(s.Pins()) != 1 {
+			t.Errorf("pins %v", s.Pins())
+		}
+	})
+}
