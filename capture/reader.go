@@ -86,7 +86,7 @@ func (r *reader) read(ctx context.Context) error {
 	var deadline time.Time
 	for {
 		now := time.Now()
-		if err := r.checkClock(ctx, now); err != nil {
+		if err := r.checkClock(ctx, now.UnixNano(), int64(now.Sub(r.start))); err != nil {
 			return err
 		}
 		if until == 0 && r.stopping.Load() {
@@ -146,10 +146,10 @@ func (r *reader) advance(to int64) {
 	}
 }
 
-// checkClock ends the chunk when the wall clock was moved, so that no chunk covers time that did not pass or passed
-// twice.
-func (r *reader) checkClock(ctx context.Context, now time.Time) error {
-	offset := now.UnixNano() - int64(now.Sub(r.start))
+// checkClock ends the chunk when the wall clock was set, so that no chunk covers time that did not pass or passed twice.
+// Both clocks are in ns; only the wall clock's steps move them apart.
+func (r *reader) checkClock(ctx context.Context, wall, monotonic int64) error {
+	offset := wall - monotonic
 	step := offset - r.offset
 	r.offset = offset
 	if time.Duration(step).Abs() < stepLeast {
@@ -196,35 +196,42 @@ func (r *reader) handOver() {
 	r.sink.Put(c)
 }
 
-// account reads what the kernel dropped since the last call, which dates it: not before that call, not after this one.
-// Losses without a pause between them become one note.
+// account reads what the kernel has dropped since the last call.
 func (r *reader) account() error {
 	s, err := r.ring.statistics()
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	since := r.asked
-	r.asked = now
-	if s.Drops == 0 && s.Freeze_q_cnt == 0 {
-		r.noteLoss()
-		return nil
-	}
-	if r.loss.Kind == "" {
-		r.loss = pcapng.Note{Kind: pcapng.NoteDropped, Ring: r.name, From: since.UnixNano()}
-	}
-	r.loss.To = now.UnixNano()
-	r.loss.Packets += uint64(s.Drops)
-	r.loss.Frozen += uint64(s.Freeze_q_cnt)
-	r.counts.dropped.Add(uint64(s.Drops))
-	r.counts.frozen.Add(uint64(s.Freeze_q_cnt))
+	r.date(time.Now(), s.Drops, s.Freeze_q_cnt)
 	return nil
 }
 
-// noteLoss puts the loss that has ended into the chunk. Without a drop there is none: a ring found full once may still
-// have lost nothing.
+// date dates drops: not before the kernel was last asked, not after now. Losses without a pause between them become one
+// note.
+func (r *reader) date(now time.Time, drops, frozen uint32) {
+	since := r.asked
+	r.asked = now
+	if drops == 0 {
+		r.noteLoss()
+		r.counts.frozen.Add(uint64(frozen))
+		return
+	}
+	if r.loss.Packets == 0 {
+		r.loss = pcapng.Note{Kind: pcapng.NoteDropped, Ring: r.name, From: since.UnixNano()}
+	}
+	r.loss.To = now.UnixNano()
+	r.loss.Packets += uint64(drops)
+	r.loss.Frozen += uint64(frozen)
+	r.counts.dropped.Add(uint64(drops))
+	r.counts.frozen.Add(uint64(frozen))
+}
+
+// noteLoss puts the loss that has ended into the chunk.
 func (r *reader) noteLoss() {
-	if r.loss.Packets > 0 && r.chunk != nil && r.chunk.Note(r.loss) {
+	if r.loss.Packets == 0 {
+		return
+	}
+	if r.chunk.Note(r.loss) {
 		r.chunk.Summary.Dropped += r.loss.Packets
 	}
 	r.loss = pcapng.Note{}

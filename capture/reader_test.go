@@ -1,0 +1,91 @@
+package capture
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/ringside/ringside/pcapng"
+)
+
+// A chunk covers no time that did not pass, and none twice, however the wall clock is set.
+func TestClockSteps(t *testing.T) {
+	m := newMemory(4)
+	r, err := newReader("up0", &ring{}, 0, newDirectory(nil), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := r.begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	begin := r.covered
+	const second = int64(time.Second)
+	clock := []struct{ monotonic, step int64 }{
+		{1 * second, 0},
+		{2 * second, 40 * int64(time.Millisecond)}, // slewed, not set
+		{3 * second, 3600 * second},
+		{4 * second, 0},
+		{5 * second, -7200 * second},
+		{6 * second, 0},
+	}
+	offset := r.offset
+	for _, c := range clock {
+		offset += c.step
+		if err := r.checkClock(ctx, offset+c.monotonic, c.monotonic); err != nil {
+			t.Fatal(err)
+		}
+		r.advance(offset + c.monotonic)
+	}
+	r.handOver()
+	at := func(s int64) int64 { return begin + s*second }
+	const slew = 40 * int64(time.Millisecond)
+	want := []pcapng.Summary{
+		{From: at(0), To: at(2) + slew},
+		{From: at(2+3600) + slew, To: at(4+3600) + slew},
+		{From: at(4-3600) + slew, To: at(6-3600) + slew},
+	}
+	if len(m.summaries) != len(want) {
+		t.Fatalf("%d chunks, want %d", len(m.summaries), len(want))
+	}
+	for i, s := range m.summaries {
+		if s.From != want[i].From || s.To != want[i].To {
+			t.Errorf("chunk %d covers %d s to %d s, want %d s to %d s", i, (s.From-begin)/second, (s.To-begin)/second,
+				(want[i].From-begin)/second, (want[i].To-begin)/second)
+		}
+	}
+}
+
+// Drops are dated by the two times the kernel was asked; what follows without a pause is one loss.
+func TestLossIsDated(t *testing.T) {
+	m := newMemory(4)
+	r := &reader{name: "up0", dir: newDirectory(nil), sink: m}
+	if err := r.begin(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	r.asked = at(10)
+	for _, c := range []struct {
+		now   time.Time
+		drops uint32
+	}{{at(11), 0}, {at(12), 5}, {at(13), 6}, {at(14), 0}, {at(15), 0}, {at(16), 7}} {
+		r.date(c.now, c.drops, 1)
+	}
+	r.handOver()
+	want := []pcapng.Note{
+		{Kind: pcapng.NoteDropped, Ring: "up0", From: at(11).UnixNano(), To: at(13).UnixNano(), Packets: 11},
+		{Kind: pcapng.NoteDropped, Ring: "up0", From: at(15).UnixNano(), To: at(16).UnixNano(), Packets: 7},
+	}
+	if len(m.notes) != len(want) {
+		t.Fatalf("notes %+v, want %+v", m.notes, want)
+	}
+	for i, n := range m.notes {
+		n.Frozen = 0
+		if n != want[i] {
+			t.Errorf("note %+v, want %+v", n, want[i])
+		}
+	}
+	if m.summaries[0].Dropped != 18 {
+		t.Errorf("the chunk has %d dropped packets, want 18", m.summaries[0].Dropped)
+	}
+}
