@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,9 @@ type filtered struct {
 	program  *Program
 	tap      tap
 	got      map[uint32]int // by packet number: bytes kept
+	coarse   tap
+	rough    map[uint32]int // by packet number: bytes that the coarse program keeps
+	exact    *Program       // that finishes it
 }
 
 // referenced is one service on one interface: the sockets any of which keeps what the service does.
@@ -89,6 +93,11 @@ type referenced struct {
 	programs []*Program
 	taps     []tap
 	keeps    map[uint32]bool
+}
+
+// readsPayload says whether a service decides on bytes that the coarse program may have cut off for another one.
+func (f *filtered) readsPayload() bool {
+	return slices.ContainsFunc(f.services, func(s Service) bool { return s.Name == "deep" })
 }
 
 // vantage is everything that listens on one interface.
@@ -209,12 +218,15 @@ func compileTerms(iface, format string, terms []string) ([]*Program, error) {
 func newVantage(t *testing.T, name string, index int, all [][]Service, compiled map[string][]*Program) *vantage {
 	v := &vantage{name: name, all: newTap(t, index, nil), references: map[string]*referenced{}, buf: make([]byte, 1<<16)}
 	for i, services := range all {
-		f := &filtered{name: fmt.Sprintf("set %d", i), services: services, got: map[uint32]int{}}
+		f := &filtered{name: fmt.Sprintf("set %d", i), services: services, got: map[uint32]int{}, rough: map[uint32]int{}}
 		for _, s := range services {
 			f.name += " " + s.Name
 		}
-		f.program = mustProgram(t, mustCompile(t, services), []int{1, 4242}, false)
+		c := mustCompile(t, services)
+		f.program = mustProgram(t, c, []int{1, 4242}, false)
 		f.tap = newTap(t, index, f.program.Instructions())
+		f.coarse = newTap(t, index, mustProgram(t, c, []int{1, 4242}, true).Instructions())
+		f.exact = mustProgram(t, c, nil, false)
 		v.sets = append(v.sets, f)
 	}
 	for _, s := range catalogue() {
@@ -241,21 +253,25 @@ func (v *vantage) drain(t *testing.T) {
 		}
 	}
 	for _, f := range v.sets {
-		for n := f.tap.receive(t, v.buf); n > 0; n = f.tap.receive(t, v.buf) {
-			f.got[binary.BigEndian.Uint32(v.buf[8:])] = n
-		}
+		v.each(t, f.tap, func(number uint32, n int) { f.got[number] = n })
+		v.each(t, f.coarse, func(number uint32, n int) { f.rough[number] = n })
 	}
 	for _, ref := range v.references {
 		for _, s := range ref.taps {
-			for n := s.receive(t, v.buf); n > 0; n = s.receive(t, v.buf) {
-				ref.keeps[binary.BigEndian.Uint32(v.buf[8:])] = true
-			}
+			v.each(t, s, func(number uint32, _ int) { ref.keeps[number] = true })
 		}
 	}
 }
 
+// each calls fn with the number and length of every packet that s has received.
+func (v *vantage) each(t *testing.T, s tap, fn func(number uint32, n int)) {
+	for n := s.receive(t, v.buf); n > 0; n = s.receive(t, v.buf) {
+		fn(binary.BigEndian.Uint32(v.buf[8:]), n)
+	}
+}
+
 // check compares, for every packet and set, the kernel with the references, the length with the dissector's, and the
-// process with the kernel.
+// process with the kernel, also where the process finishes what the coarse program kept.
 func (v *vantage) check(t *testing.T) {
 	if len(v.seen) < packets*98/100 { // the kernel drops what is cut within a tag before any socket sees it
 		t.Errorf("%d of %d packets arrived", len(v.seen), packets)
@@ -263,7 +279,7 @@ func (v *vantage) check(t *testing.T) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	for _, f := range v.sets {
-		if n := f.tap.drops(t); n > 0 {
+		if n := f.tap.drops(t) + f.coarse.drops(t); n > 0 {
 			t.Errorf("%s: %d packets dropped", f.name, n)
 		}
 		group.Go(func() { v.checkSet(t, f) })
@@ -301,6 +317,12 @@ func (v *vantage) checkSet(t *testing.T, f *filtered) {
 		}
 		if n := int(min(f.program.Run(s.frame, s.meta), uint32(len(s.frame)))); n != got {
 			fail(s, "the process keeps %d bytes, the kernel %d", n, got)
+		}
+		rough, meta := f.rough[s.number], s.meta
+		meta.Length = len(s.frame)
+		finished := min(int(f.exact.Run(s.frame[:rough], meta)), rough)
+		if undecided := f.readsPayload() && finished == rough && rough > got; finished != got && !undecided {
+			fail(s, "the coarse program keeps %d bytes, finished they are %d, the exact one keeps %d", rough, finished, got)
 		}
 		if got > 0 {
 			kept++

@@ -13,8 +13,8 @@ type Meta struct {
 }
 
 // Run returns how many bytes of a packet the program keeps, 0 for none, as the kernel computes it; more than it has
-// means all. frame is what a SOCK_RAW socket sees, possibly cut: where the decision depends on bytes beyond the cut,
-// all that is there is kept, because what a coarse program let through must not be lost. It allocates nothing.
+// means all. frame is what a SOCK_RAW socket sees, possibly cut, as by a coarse program: where the decision depends on
+// bytes beyond the cut (expressions on payload may), all that is there is kept, rather than lost. It allocates nothing.
 func (p *Program) Run(frame []byte, m Meta) uint32 {
 	length := uint32(max(m.Length, len(frame)))
 	var a, x uint32

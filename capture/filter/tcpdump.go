@@ -67,9 +67,9 @@ func (e *refusedExpression) Error() string {
 
 // tcpdump returns the program that tcpdump -ddd prints for an expression and these options.
 func tcpdump(ctx context.Context, text string, options ...string) ([]bpf.RawInstruction, error) {
-	ctx, cancel := context.WithTimeout(ctx, tcpdumpTimeout)
+	limited, cancel := context.WithTimeout(ctx, tcpdumpTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "tcpdump", append(options, "-ddd", "--", text)...)
+	cmd := exec.CommandContext(limited, "tcpdump", append(options, "-ddd", "--", text)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.WaitDelay = time.Second
 	var out, complaint bytes.Buffer
@@ -78,6 +78,8 @@ func tcpdump(ctx context.Context, text string, options ...string) ([]bpf.RawInst
 	exit := (*exec.ExitError)(nil)
 	switch {
 	case ctx.Err() != nil:
+		return nil, fmt.Errorf("filter %q: %w", text, ctx.Err())
+	case limited.Err() != nil:
 		return nil, fmt.Errorf("filter %q: tcpdump did not compile it in %v: write addresses instead of host names", text, tcpdumpTimeout)
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, fmt.Errorf("filter %q: expressions are compiled by tcpdump, which is not installed: install it, or name ports", text)
