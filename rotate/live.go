@@ -69,12 +69,14 @@ func (l *live) header(notes []pcapng.Note) (blocks []byte, table []pcapng.Interf
 		return nil, table
 	}
 	if l.size == 0 {
-		a := l.seg.anchor
 		blocks = pcapng.AppendSection(blocks, application, fmt.Sprintf("ringside segment %d", l.seg.Sequence))
-		blocks = pcapng.AppendNote(blocks, pcapng.Note{Kind: noteSegment, From: a.Created, To: a.Wall, Text: a.Boot})
 	}
-	for _, i := range table[l.known:] {
+	for _, i := range table[l.known:] { // directly behind the section header: editcap and mergecap look no further
 		blocks = pcapng.AppendInterface(blocks, i)
+	}
+	if l.size == 0 {
+		a := l.seg.anchor
+		blocks = pcapng.AppendNote(blocks, pcapng.Note{Kind: noteSegment, From: a.Created, To: a.Wall, Text: a.Boot})
 	}
 	for _, n := range notes {
 		blocks = pcapng.AppendNote(blocks, n)
