@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,8 @@ import (
 type Disk struct {
 	Dir string // where it is mounted: a path inside the namespace, see Namespace.Path
 	ns  *Namespace
+
+	mount []string // arguments of mount, without Dir
 }
 
 // Ext4 makes a file system of size bytes in a file of the test's directory and mounts it through a loop device, which
@@ -50,10 +53,10 @@ func (n *Namespace) mountDisk(t testing.TB, dir string, args ...string) *Disk {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Run("mount", append(args, dir)...); err != nil {
+	if _, err := n.Run("mount", slices.Concat(args, []string{dir})...); err != nil {
 		t.Fatal(err)
 	}
-	d := &Disk{Dir: dir, ns: n}
+	d := &Disk{Dir: dir, ns: n, mount: args}
 	t.Cleanup(func() {
 		if err := n.Do(func() error { return unix.Unmount(dir, unix.MNT_DETACH) }); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
@@ -109,20 +112,29 @@ func (d *Disk) ReadOnly(on bool) error {
 	return nil
 }
 
-// Emergency makes the file system read-only at once, as a kernel does after an I/O error, files open for writing or
-// not: ext4's shutdown ioctl. The disk cannot be used again without a new mount.
-func (d *Disk) Emergency() error {
-	const ext4Shutdown, keepLog = 0x8004587D, 2 // EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
+// Fail makes every later access an I/O error, as a disk that goes away does, after what is known of its files has been
+// stored: ext4's shutdown ioctl. Remount heals it.
+func (d *Disk) Fail() error {
+	const shutdown, flushLog = 0x8004587D, 1 // EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_LOGFLUSH (fs/ext4/ext4.h)
 	err := d.ns.Do(func() error {
 		dir, err := os.Open(d.Dir)
 		if err != nil {
 			return err
 		}
 		defer dir.Close()
-		return unix.IoctlSetPointerInt(int(dir.Fd()), ext4Shutdown, keepLog)
+		return unix.IoctlSetPointerInt(int(dir.Fd()), shutdown, flushLog)
 	})
 	if err != nil {
 		return fmt.Errorf("shut down %s: %w", d.Dir, err)
 	}
 	return nil
+}
+
+// Remount unmounts the file system, which nobody may use any more, and mounts it again.
+func (d *Disk) Remount() error {
+	if err := d.ns.Do(func() error { return unix.Unmount(d.Dir, 0) }); err != nil {
+		return fmt.Errorf("unmount %s: %w", d.Dir, err)
+	}
+	_, err := d.ns.Run("mount", slices.Concat(d.mount, []string{d.Dir})...)
+	return err
 }

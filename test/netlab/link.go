@@ -82,9 +82,8 @@ func (n *Namespace) Default(name string, gateway netip.Addr) error {
 
 // Link is what the kernel says of an interface.
 type Link struct {
-	Index                int
-	Received, Sent       uint64 // packets
-	ReceiveErrors, Drops uint64 // packets that were lost on the way in, or not sent
+	Index          int
+	Received, Sent uint64 // packets
 }
 
 // Link returns the interface of that name.
@@ -93,11 +92,8 @@ func (n *Namespace) Link(name string) (Link, error) {
 	if err != nil {
 		return Link{}, fmt.Errorf("link %s: %w", name, err)
 	}
-	s := l.Attrs().Statistics
-	return Link{
-		Index: l.Attrs().Index, Received: s.RxPackets, Sent: s.TxPackets,
-		ReceiveErrors: s.RxErrors, Drops: s.RxDropped + s.TxDropped,
-	}, nil
+	a := l.Attrs()
+	return Link{Index: a.Index, Received: a.Statistics.RxPackets, Sent: a.Statistics.TxPackets}, nil
 }
 
 func (n *Namespace) change(name, what string, f func(netlink.Link) error) error {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -187,7 +186,7 @@ func (n *Namespace) Run(name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// Path returns a path by which the test process reaches file, an absolute path inside the namespace's mounts.
+// Path returns a path by which processes outside reach file, an absolute path inside the namespace's mounts.
 func (n *Namespace) Path(file string) string {
-	return "/proc/self/task/" + strconv.Itoa(n.tid) + "/root" + file
+	return fmt.Sprintf("/proc/%d/task/%d/root%s", os.Getpid(), n.tid, file)
 }

@@ -134,3 +134,24 @@ func TestFrozenDiskKeepsWritersWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestFailedDiskHealsByRemount(t *testing.T) {
+	n := Test(t)
+	disk := n.Ext4(t, 16<<20)
+	file := n.Path(filepath.Join(disk.Dir, "file"))
+	if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Fail(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file+"2", []byte("after"), 0o600); err == nil {
+		t.Error("written to a failed disk")
+	}
+	if err := disk.Remount(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("lost what was stored before: %v", err)
+	}
+}

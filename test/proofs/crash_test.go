@@ -1,0 +1,203 @@
+package proofs
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringside/ringside/test/loadgen"
+	"github.com/ringside/ringside/test/readback"
+	"github.com/ringside/ringside/test/ringside"
+)
+
+// stages at which the failpoint build kills itself (package rotate), and at which passage, so that it has lived for
+// about three seconds with segments of one second. Pins have no command yet, so their stages are left to rotate's own
+// tests; retention's has a proof of its own.
+var stages = map[string]int{
+	"segment-created": 4, "meta-written": 4, "chunk-written": 5,
+	"seal-started": 3, "seal-truncated": 3, "seal-synced": 3, "index-temp": 3, "index-written": 3, "renamed": 3, "sealed": 3,
+	"recovery-walked": 1, "recovery-truncated": 1, "recovery-indexed": 1, "recovery-renamed": 1,
+}
+
+// life is one run of a recorder that was killed.
+type life struct {
+	stage  string // empty: killed at random
+	ready  int64  // ns since 1970, 0 if it never was
+	killed int64
+	own    bool // killed by its failpoint
+}
+
+// grace is what may be missing before a kill.
+const grace = 2 * time.Second
+
+// TestCrash kills recorders under traffic, at every stage and at random, and holds what is in the spool after restart
+// against the sender's log.
+func TestCrash(t *testing.T) {
+	need(t, "tshark", "tcpdump", "capinfos")
+	plans := crashPlans(pick(1, 5), pick(2, 40))
+	workers := pick(3, 4)
+	var mu sync.Mutex
+	var all []life
+	t.Run("kills", func(t *testing.T) {
+		for w := range workers {
+			t.Run(fmt.Sprint(w), func(t *testing.T) {
+				t.Parallel()
+				var mine []string
+				for i := w; i < len(plans); i += workers {
+					mine = append(mine, plans[i])
+				}
+				lives := crash(t, mine)
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, lives...)
+			})
+		}
+	})
+	logLives(t, all)
+}
+
+// crashPlans are the stages of every kill, in an order that puts each recovery stage after a kill at random, which
+// leaves something to recover.
+func crashPlans(perStage, random int) (plans []string) {
+	for stage := range stages {
+		for range perStage {
+			plans = append(plans, stage)
+		}
+	}
+	for range random {
+		plans = append(plans, "")
+	}
+	rand.Shuffle(len(plans), func(i, j int) { plans[i], plans[j] = plans[j], plans[i] })
+	return plans
+}
+
+// crash kills recorders of one spool one after the other while packets come without pause, and checks the spool.
+func crash(t *testing.T, plans []string) (lives []life) {
+	s := newSite(t, "v0")
+	p := loadgen.Plan{ID: 1, Port: headersPort, V6: true, Tags: true, Sizes: mixedSizes}
+	sender := s.inbound(t, "v0", p)
+	o := ringside.Options{
+		Namespace: s.node, Binary: ringside.Binary(t, "failpoint"), Dir: ringside.Dir(t),
+		Services: services, Interfaces: "[v0]", Rotate: map[string]string{"every": "1s"},
+	}
+	stop := steady(t, sender, 1000)
+	for _, stage := range plans {
+		lives = append(lives, live(t, o, stage))
+	}
+	last := ringside.Launch(t, o)
+	lastReady := time.Now().UnixNano()
+	time.Sleep(100 * time.Millisecond)
+	stop()
+	if err := last.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	l := ledgerOf(t, last, readback.Source{Plan: p, Interfaces: []string{"v0"}})
+	sane(t, l)
+	checkLives(t, l, sender, lives)
+	checkGaps(t, sealed(t, last), lives, lastReady)
+	return lives
+}
+
+// live starts a recorder and kills it, at its stage or at random after two to four seconds.
+func live(t *testing.T, o ringside.Options, stage string) life {
+	t.Helper()
+	l := life{stage: stage}
+	if stage != "" {
+		o.Env = []string{fmt.Sprintf("RINGSIDE_FAILPOINT=%s:%d", stage, stages[stage])}
+	}
+	r, err := ringside.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Kill()
+	limit := 8 * time.Second
+	if stage == "" {
+		limit = 2*time.Second + rand.N(2*time.Second)
+	}
+	if r.Ready(20*time.Second) == nil {
+		l.ready = time.Now().UnixNano()
+	}
+	_, err = r.Wait(limit)
+	l.own = err == nil
+	l.killed = time.Now().UnixNano() // a moment after its own end, when Wait has seen it
+	r.Kill()
+	if code := r.Log(); l.own && stage == "" || l.own && strings.Contains(code, "panic") {
+		t.Errorf("recorder ended by itself (stage %q): %s", stage, code)
+	}
+	return l
+}
+
+// checkLives fails for every packet that was sent while a recorder was ready and more than the grace before its kill,
+// and is not in the spool.
+func checkLives(t *testing.T, l *readback.Ledger, s *loadgen.Sender, lives []life) {
+	t.Helper()
+	sent := s.Sent()
+	checked := 0
+	for _, v := range lives {
+		if v.ready == 0 {
+			continue
+		}
+		from := sort.Search(len(sent), func(i int) bool { return sent[i] >= v.ready })
+		to := sort.Search(len(sent), func(i int) bool { return sent[i] >= v.killed-int64(grace) })
+		missing := 0
+		for n := from; n < to; n++ {
+			checked++
+			if !l.Has(s.ID, n) {
+				missing++
+			}
+		}
+		if missing > 0 {
+			t.Errorf("killed at %q: %d of %d packets missing that were sent from readiness until %v before the kill", v.stage, missing, to-from, grace)
+		}
+	}
+	t.Logf("%d packets sent, %d of them more than %v before a kill, all there; %d read in all", len(sent), checked, grace, l.Packets)
+	if checked == 0 {
+		t.Error("no life was long enough to check anything")
+	}
+}
+
+// checkGaps fails unless the time between two recorders is in the files as a gap.
+func checkGaps(t *testing.T, files []string, lives []life, last int64) {
+	t.Helper()
+	gaps := notes(t, files, "gap")
+	lives = append(lives, life{ready: last})
+	begun := false
+	var killed int64
+	for _, v := range lives {
+		if begun && v.ready != 0 {
+			found := false
+			for _, g := range gaps {
+				found = found || g.From <= killed && g.To > g.From && g.To <= v.ready+int64(time.Second) && g.To >= killed-int64(grace)
+			}
+			if !found {
+				t.Errorf("no gap note for the time between a kill at %s and readiness at %s ms; there are %+v", ms(killed), ms(v.ready), gaps)
+			}
+		}
+		if v.ready != 0 {
+			begun, killed = true, v.killed
+		}
+	}
+}
+
+func logLives(t *testing.T, all []life) {
+	t.Helper()
+	own, random := make(map[string]int), 0
+	for _, v := range all {
+		switch {
+		case v.stage == "":
+			random++
+		case v.own:
+			own[v.stage]++
+		}
+	}
+	for stage := range stages {
+		if own[stage] == 0 {
+			t.Errorf("no recorder was killed at stage %q", stage)
+		}
+	}
+	t.Logf("%d kills: %d at random, at stages: %v", len(all), random, own)
+}
