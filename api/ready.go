@@ -82,10 +82,13 @@ func readyz(report func() Report, detail bool) http.HandlerFunc {
 }
 
 func (r Report) writeText(w io.Writer, verbose bool) {
-	if r.Ready {
+	switch {
+	case r.Ready:
 		fmt.Fprintln(w, "ready")
-	} else {
-		fmt.Fprintln(w, "not ready: no interface is recorded (why: /readyz?verbose)")
+	case verbose:
+		fmt.Fprintln(w, "not ready: no interface is recorded")
+	default:
+		fmt.Fprintln(w, "not ready: no interface is recorded, /readyz?verbose says why")
 	}
 	if !verbose {
 		return

@@ -40,12 +40,25 @@ func execute(args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(errOut, "ringside:", err)
+	printError(errOut, err)
 	if !started {
 		fmt.Fprintln(errOut, "see ringside --help")
 		return exitUsage
 	}
 	return exitCode(err)
+}
+
+// printError prints the problems of a configuration one a line, as editors and compilers have them.
+func printError(w io.Writer, err error) {
+	var conf *config.Error
+	switch {
+	case !errors.As(err, &conf):
+		fmt.Fprintln(w, "ringside:", err)
+	case len(conf.Problems) == 1:
+		fmt.Fprintf(w, "ringside: the configuration has a problem, nothing was started\n%v\n", err)
+	default:
+		fmt.Fprintf(w, "ringside: the configuration has %d problems, nothing was started\n%v\n", len(conf.Problems), err)
+	}
 }
 
 func newRootCmd() *cobra.Command {
@@ -61,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(newRunCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newSpoolCmd(), newVersionCmd())
 	return root
 }
 
