@@ -103,7 +103,7 @@ type Packet struct {
 // Packet decodes an Enhanced Packet Block that PutPacket wrote; options other than epb_flags are skipped.
 func (b Block) Packet() (Packet, error) {
 	if b.Type != TypePacket || len(b.Body) < 20 {
-		return Packet{}, fmt.Errorf("block of type %#x and %d bytes is no packet", b.Type, len(b.Raw))
+		return Packet{}, fmt.Errorf("%w: block of type %#x and %d bytes is no packet", ErrTorn, b.Type, len(b.Raw))
 	}
 	captured := le.Uint32(b.Body[12:])
 	if uint64(captured) > uint64(len(b.Body)-20) {

@@ -129,12 +129,9 @@ func (w *Window) cut(o *output, b []byte, e *Entry, remap []uint32) ([]byte, err
 		if blk.Type != pcapng.TypePacket {
 			continue // notes come from the index, statistics at the end
 		}
-		p, err := blk.Packet()
+		p, err := storedPacket(blk, len(remap))
 		if err != nil {
 			return nil, err
-		}
-		if int(p.ID) >= len(remap) || len(p.Data) > pcapng.SnapLen {
-			return nil, fmt.Errorf("%w: packet of %d bytes on interface %d of %d", pcapng.ErrTorn, len(p.Data), p.ID, len(remap))
 		}
 		packets++
 		if p.NS < w.asked.from || p.NS >= w.asked.to {

@@ -36,8 +36,13 @@ func (x *index) encode() ([]byte, error) {
 	}
 	rest := make([]byte, 0, len(head)+len(chunks)+2)
 	rest = append(append(append(append(rest, head...), '\n'), chunks...), '\n')
+	return withChecksum(rest), nil
+}
+
+// withChecksum puts the first line before the rest.
+func withChecksum(rest []byte) []byte {
 	out := fmt.Appendf(make([]byte, 0, len(rest)+64), "%s%08x\n", indexMagic, crc32.Checksum(rest, castagnoli))
-	return append(out, rest...), nil
+	return append(out, rest...)
 }
 
 // decodeIndex is the inverse of encode; whole says whether the chunks are wanted too. It accepts arbitrary bytes and

@@ -17,27 +17,30 @@ const maxChunk = pcapng.ChunkSize
 // segmentFile reads a segment without leaving its pages in the page cache: with O_DIRECT, or where that is refused by
 // dropping what was read. It is owned by one goroutine.
 type segmentFile struct {
-	f      *os.File
-	direct bool
-	buf    []byte // page-aligned; one chunk and the pages at both its ends
+	io.ReaderAt
+	io.Closer
+	forget func(off int64, n int) // drops what was read from the page cache, nil with O_DIRECT
+	buf    []byte                 // page-aligned; one chunk and the pages at both its ends
 }
 
 // openSegment opens a segment's file for reading. buf is a buffer from readBuffer.
 func openSegment(path string, buf []byte) (*segmentFile, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
-	direct := err == nil
+	if err == nil {
+		return &segmentFile{f, f, nil, buf}, nil
+	}
 	if errors.Is(err, unix.EINVAL) {
 		f, err = os.Open(path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &segmentFile{f, direct, buf}, nil
+	forget := func(off int64, n int) { _ = unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_DONTNEED) }
+	return &segmentFile{f, f, forget, buf}, nil
 }
 
-func readBuffer() ([]byte, error)   { return mapMemory(maxChunk + 2*pcapng.PageSize) }
-func freeBuffer(b []byte)           { _ = unix.Munmap(b) }
-func (s *segmentFile) Close() error { return s.f.Close() }
+func readBuffer() ([]byte, error) { return mapMemory(maxChunk + 2*pcapng.PageSize) }
+func freeBuffer(b []byte)         { _ = unix.Munmap(b) }
 
 // view returns up to n bytes at off, fewer only at the file's end; n is at most maxChunk. The slice is valid until the
 // next call and may be changed.
@@ -45,9 +48,9 @@ func (s *segmentFile) view(off int64, n int) ([]byte, error) {
 	start := off &^ (pcapng.PageSize - 1)
 	lead := int(off - start)
 	want := (lead + min(n, maxChunk) + pcapng.PageSize - 1) &^ (pcapng.PageSize - 1)
-	got, err := s.f.ReadAt(s.buf[:want], start)
-	if !s.direct {
-		_ = unix.Fadvise(int(s.f.Fd()), start, int64(want), unix.FADV_DONTNEED)
+	got, err := s.ReadAt(s.buf[:want], start)
+	if s.forget != nil {
+		s.forget(start, want)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read at %d: %w", start, err)
@@ -89,4 +92,14 @@ func eachBlock(r io.Reader, f func(pcapng.Block) error) error {
 			return err
 		}
 	}
+}
+
+// storedPacket decodes a packet of a section with so many interfaces. It refuses what would make other tools refuse the
+// whole file.
+func storedPacket(b pcapng.Block, interfaces int) (pcapng.Packet, error) {
+	p, err := b.Packet()
+	if err == nil && (uint64(p.ID) >= uint64(interfaces) || len(p.Data) > pcapng.SnapLen) {
+		err = fmt.Errorf("%w: packet of %d bytes on interface %d of %d", pcapng.ErrTorn, len(p.Data), p.ID, interfaces)
+	}
+	return p, err
 }

@@ -118,12 +118,9 @@ func (r *rebuilder) block(b pcapng.Block, off int64) error {
 }
 
 func (r *rebuilder) packet(b pcapng.Block, end int64) error {
-	p, err := b.Packet()
+	p, err := storedPacket(b, len(r.x.Table))
 	if err != nil {
 		return err
-	}
-	if int(p.ID) >= len(r.x.Table) || len(p.Data) > pcapng.SnapLen {
-		return fmt.Errorf("%w: packet of %d bytes on interface %d of %d", pcapng.ErrTorn, len(p.Data), p.ID, len(r.x.Table))
 	}
 	if r.sum.Packets == 0 {
 		r.sum.First, r.sum.Last = p.NS, p.NS
@@ -202,10 +199,8 @@ func (r *rebuilder) meta(s pcapng.Summary) {
 	if missing <= 0 || missing > math.MaxUint16 {
 		return
 	}
-	at := len(r.x.Table) - r.idbs
-	for range missing {
-		r.x.Table = slices.Insert(r.x.Table, at, pcapng.Interface{Name: "unknown", Description: "lost with a damaged page"})
-	}
+	lost := slices.Repeat([]pcapng.Interface{{Name: "unknown", Description: "lost with a damaged page"}}, int(missing))
+	r.x.Table = slices.Insert(r.x.Table, len(r.x.Table)-r.idbs, lost...)
 }
 
 // resume finds the next page after good at which blocks begin that are whole up to a summary, or returns -1.
@@ -222,7 +217,7 @@ func (r *rebuilder) resume(good int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if wholeChunk(b) {
+		if r.wholeChunk(b) {
 			return at, nil
 		}
 	}
@@ -239,14 +234,25 @@ func plausible(b []byte) bool {
 	return ours && length >= 12 && length%4 == 0 && length <= maxChunk
 }
 
-// wholeChunk says whether b begins with whole blocks up to a summary of ours that ends at a page.
-func wholeChunk(b []byte) bool {
+// wholeChunk says whether b begins with blocks that can be taken over up to a summary of ours that ends at a page.
+func (r *rebuilder) wholeChunk(b []byte) bool {
+	interfaces := len(r.x.Table)
 	for off := 0; ; {
 		blk, err := pcapng.Parse(b[off:])
 		if err != nil {
 			return false
 		}
 		off += len(blk.Raw)
+		switch blk.Type {
+		case pcapng.TypePacket:
+			_, err = storedPacket(blk, interfaces)
+		case pcapng.TypeInterface:
+			_, err = blk.Interface()
+			interfaces++
+		}
+		if err != nil {
+			return false
+		}
 		if _, err := blk.Summary(); err == nil {
 			return off%pcapng.PageSize == 0
 		}
