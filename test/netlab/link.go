@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,10 +21,28 @@ func (n *Namespace) Veth(name string, other *Namespace, peer string) error {
 	if err := n.handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make veth %s with peer %s: %w", name, peer, err)
 	}
-	if err := other.Up(peer); err != nil { // before this end, which then has its carrier when it comes up
+	if err := other.Up(peer); err != nil {
 		return err
 	}
-	return n.Up(name)
+	if err := n.Up(name); err != nil { // it has its carrier at once; the peer learns of it a moment later
+		return err
+	}
+	return other.running(peer)
+}
+
+// running waits until a link carries packets: the kernel drops what is sent before.
+func (n *Namespace) running(name string) error {
+	for range 300 {
+		l, err := n.handle.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("link %s: %w", name, err)
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("link %s has no carrier after 3 s", name)
 }
 
 // Up sets a link up.

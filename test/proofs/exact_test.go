@@ -46,7 +46,7 @@ func TestExact(t *testing.T) {
 	s := newSite(t, "up0", "up1", "veth0", "veth1")
 	r := ringside.Launch(t, ringside.Options{
 		Namespace: s.node, Binary: ringside.Binary(t, ""), Services: services,
-		Interfaces: `[up0, up1, "veth*"]`, Rotate: map[string]string{"every": "1s"},
+		Interfaces: `[up0, up1, "veth*"]`, Rotate: map[string]string{"every": "2s"},
 	})
 	var stay []traffic
 	for i, name := range []string{"up0", "up1", "veth0"} {
