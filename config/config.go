@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ringside/ringside/capture"
@@ -21,6 +22,9 @@ type Config struct {
 	Log             Log
 	Capture         capture.Config
 	Rotate          rotate.Config
+
+	file  string         // that was loaded
+	lines map[string]int // of its keys
 }
 
 // Log says what is logged and how.
@@ -73,7 +77,9 @@ const maxFile = 1 << 20
 // problems in it.
 func Load(path string) (*Config, error) {
 	if path == "" {
-		return Default(), nil
+		c := Default()
+		c.file = "built-in defaults"
+		return c, nil
 	}
 	text, err := read(path)
 	if err != nil {
@@ -99,6 +105,17 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("the file has more than %d bytes: is it the right one?", maxFile)
 	}
 	return text, nil
+}
+
+// Problem returns an *Error about a key whose value turned out not to work, with the place of the key in the file that
+// was loaded, or of the section it would be in.
+func (c *Config) Problem(key, text string) error {
+	line, at := 0, key
+	for at != "" && line == 0 {
+		line = c.lines[at]
+		at = at[:max(0, strings.LastIndexAny(at, ".["))]
+	}
+	return &Error{Problems: []Problem{{c.file, line, key, text}}}
 }
 
 // compile has tcpdump judge the service's expression.

@@ -22,6 +22,7 @@ type decoder struct {
 	file     string
 	problems []Problem
 	compile  func(filter.Service) error // judges an expression
+	lines    map[string]int             // of the keys that were read
 }
 
 // field is one key of a mapping and what reads its value. path is the key in full.
@@ -32,8 +33,9 @@ type field struct {
 
 // parse reads text over the defaults. file is for messages only.
 func parse(file string, text []byte, compile func(filter.Service) error) (*Config, error) {
-	d := &decoder{file: file, compile: compile}
+	d := &decoder{file: file, compile: compile, lines: map[string]int{}}
 	c := Default()
+	c.file, c.lines = file, d.lines
 	if root := d.document(text); root != nil {
 		d.config(root, c)
 	}
@@ -117,6 +119,7 @@ func (d *decoder) object(n *yaml.Node, path string, fields ...field) {
 		case f < 0:
 			d.problem(key, at, "unknown key%s: the keys here are %s", suggest(key.Value, keys), strings.Join(keys, ", "))
 		default:
+			d.lines[at] = key.Line
 			fields[f].read(value, at)
 		}
 	}

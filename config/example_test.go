@@ -18,7 +18,7 @@ func TestExampleIsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := Default(); !reflect.DeepEqual(c, want) {
+	if want := Default(); !reflect.DeepEqual(settingsOf(c), settingsOf(want)) {
 		t.Errorf("the example gives\n%+v\nthe defaults are\n%+v", c, want)
 	}
 }

@@ -9,7 +9,7 @@ import (
 // Problem is one thing that is wrong in a configuration file.
 type Problem struct {
 	File string
-	Line int    // counted from 1; 0 for a file that cannot be read
+	Line int    // counted from 1; 0 if there is none to point at
 	Key  string // "" for the file as a whole
 	Text string // what is wrong, with the value, and the cure
 }

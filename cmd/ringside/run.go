@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -88,7 +91,7 @@ func record(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	defer spool.Close()
 	recorder, err := capture.Open(cfg.Capture, spool, log.Named("capture"))
 	if err != nil {
-		return err
+		return located(cfg, err)
 	}
 	server, err := api.Listen(apiConfig(cfg), sources(recorder, spool), log.Named("api"))
 	if err != nil {
@@ -125,4 +128,24 @@ func sources(recorder *capture.Capture, spool *rotate.Spool) api.Sources {
 			return w, nil
 		},
 	}
+}
+
+var captureKey = regexp.MustCompile(`^configuration: (capture\.[a-z_]+): (.*)$`)
+
+// located gives errors that the configuration can cure the place of their key in the file. Capture knows the key and
+// not the file; its errors begin with the key, one a line.
+func located(cfg *config.Config, err error) error {
+	if !errors.Is(err, capture.ErrConfig) {
+		return err
+	}
+	var all config.Error
+	for line := range strings.Lines(err.Error()) {
+		m := captureKey.FindStringSubmatch(strings.TrimSpace(line))
+		var one *config.Error
+		if m == nil || !errors.As(cfg.Problem(m[1], m[2]), &one) {
+			return err
+		}
+		all.Problems = append(all.Problems, one.Problems...)
+	}
+	return &all
 }

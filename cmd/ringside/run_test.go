@@ -18,8 +18,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// binary is the program, built once for all tests of this package.
-var binary string
+// testBinary is the program, built once for all tests of this package.
+var testBinary string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "ringside")
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binary = filepath.Join(dir, "ringside")
-	build := exec.Command("go", "build", "-ldflags", "-X main.version=v0.0.0-test", "-o", binary, ".")
+	testBinary = filepath.Join(dir, "ringside")
+	build := exec.Command("go", "build", "-ldflags", "-X main.version=v0.0.0-test", "-o", testBinary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
@@ -80,7 +80,7 @@ func (s site) start(t *testing.T, wrapper string) *daemon {
 		t.Skip("ip is not installed: apt-get install iproute2")
 	}
 	cmd := exec.Command("sh", "-c", "ip link add veth0 type veth peer name veth1 && ip link set veth0 up && ip link set veth1 up && exec "+
-		wrapper+" \"$0\" run -c \"$1\"", binary, s.config())
+		wrapper+" \"$0\" run -c \"$1\"", testBinary, s.config())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -269,15 +269,15 @@ func TestMissingInterface(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", code, log)
 	}
 	s = newSite(t, "capture: {interfaces: [{name: nosuch0, require: true}], ring: 16MiB}")
-	if log, code := s.start(t, "").end(t); code != 2 || !strings.Contains(log, "nosuch0") || !strings.Contains(log, "capture.interfaces") {
-		t.Errorf("required: exit code %d, want 2 and the key:\n%s", code, log)
+	if log, code := s.start(t, "").end(t); code != 2 || !strings.Contains(log, s.config()+":4: capture.interfaces: nosuch0 is required") {
+		t.Errorf("required: exit code %d, want 2, the line and the key:\n%s", code, log)
 	}
 }
 
 // command runs the program without a namespace, for what ends before anything is opened.
 func command(args ...string) (stdout, stderr string, code int) {
 	var out, errOut strings.Builder
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(testBinary, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.Run()
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
