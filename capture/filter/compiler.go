@@ -85,6 +85,16 @@ func (c *Compiler) Program(exclude []int, coarse bool) (*Program, error) {
 	}, nil
 }
 
+// Fit returns the exact program if the kernel's limit (see MemoryLimit) holds it and its successor, which are there
+// together while one replaces the other; else the coarse one, whether that fits or not.
+func (c *Compiler) Fit(exclude []int, limit int) (*Program, error) {
+	exact, err := c.Program(exclude, false)
+	if err != nil || exact.Fits(limit) {
+		return exact, err
+	}
+	return c.Program(exclude, true)
+}
+
 // build writes the program for services, first match first.
 func build(services []Service, compiled map[string]*expression) (*Program, error) {
 	a := newAssembler()

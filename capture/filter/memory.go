@@ -17,6 +17,9 @@ func (p *Program) Memory() int {
 	return header + 8*instructions
 }
 
+// Fits reports whether the kernel takes the program under this limit in bytes, also in place of one of its size.
+func (p *Program) Fits(limit int) bool { return p.Len() <= maxInstructions && 2*p.Memory() < limit }
+
 // translated is how many instructions of extended BPF the kernel makes of ins.
 func translated(ins bpf.RawInstruction) int {
 	switch ins.Op & classMask {
