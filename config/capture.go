@@ -22,6 +22,9 @@ const (
 	maxRing = 16 << 30
 )
 
+// maxServices is more than any kernel takes, and few enough for the compiler to say so within a second.
+const maxServices = 500
+
 func (d *decoder) capture(n *yaml.Node, path string, c *capture.Config) {
 	d.object(n, path,
 		field{"interfaces", func(n *yaml.Node, path string) { d.interfaces(n, path, c) }},
@@ -88,6 +91,10 @@ func checkInterface(s string) error {
 func (d *decoder) services(n *yaml.Node, path string, c *capture.Config) {
 	c.Services = nil
 	before := len(d.problems)
+	if len(n.Content) > maxServices {
+		d.problem(n, path, "%d services are listed: at most %d are possible, merge those that are treated alike into one with several ports or cidrs", len(n.Content), maxServices)
+		return
+	}
 	d.list(n, path, func(n *yaml.Node, path string) {
 		s, ok := d.service(n, path)
 		if i := slices.IndexFunc(c.Services, func(o filter.Service) bool { return o.Name == s.Name }); ok && i >= 0 {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -171,6 +172,17 @@ func TestExpressions(t *testing.T) {
 	}
 	if p := all.Problems[0]; p.Line != 4 || p.Key != "capture.services[1].filter" || !strings.Contains(p.Text, "syntax error") {
 		t.Errorf("problem %+v, want tcpdump's own words on line 4", p)
+	}
+}
+
+func TestTooManyServices(t *testing.T) {
+	text := "capture:\n  services:\n"
+	for i := range maxServices + 1 {
+		text += fmt.Sprintf("    - {name: s%d, ports: [1]}\n", i)
+	}
+	_, err := parse("r.yaml", []byte(text), noTcpdump)
+	if want := "r.yaml:3: capture.services: 501 services are listed: at most 500 are possible"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(newRunCmd(), newSpoolCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newFilterCmd(), newSpoolCmd(), newVersionCmd())
 	return root
 }
 

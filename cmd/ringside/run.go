@@ -64,6 +64,10 @@ func bound() {
 	}
 }
 
+// repeatWithin is how soon after the first a signal counts as the same: timeout(1) sends each twice, to the process and
+// to its group.
+const repeatWithin = 100 * time.Millisecond
+
 // stopSignals returns a context that the first SIGTERM or SIGINT ends. The second ends the process. A log that nobody
 // reads any more (SIGPIPE) is no reason to stop recording.
 func stopSignals(log *zap.Logger) context.Context {
@@ -72,11 +76,17 @@ func stopSignals(log *zap.Logger) context.Context {
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		log.Info("stopping: taking in what was captured and sealing the spool; a second signal stops at once",
-			zap.Stringer("signal", <-signals))
+		first := <-signals
+		at := time.Now()
 		cancel()
+		log.Info("stopping: taking in what was captured and sealing the spool; a second signal stops at once",
+			zap.Stringer("signal", first))
+		second := <-signals
+		for time.Since(at) < repeatWithin {
+			second = <-signals
+		}
 		log.Error("stopped at once: packets of the last second may be missing, the next start seals the open segment",
-			zap.Stringer("signal", <-signals))
+			zap.Stringer("signal", second))
 		os.Exit(exitFailed)
 	}()
 	return ctx

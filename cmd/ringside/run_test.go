@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -188,11 +189,27 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Process.Signal(syscall.SIGTERM)
+	d.Process.Signal(syscall.SIGTERM) // as timeout(1) does: it counts as the first
 	d.await(t, "a second signal stops at once")
-	d.Process.Signal(syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() { // the one that comes repeatWithin later counts
+		for again := time.NewTicker(repeatWithin / 4); ; {
+			select {
+			case <-again.C:
+				d.Process.Signal(syscall.SIGTERM)
+			case <-ended:
+				return
+			}
+		}
+	}()
+	start := time.Now()
 	log, code := d.end(t)
+	close(ended)
 	if code != 1 || !strings.Contains(log, "stopped at once") {
 		t.Errorf("exit code %d, log:\n%s", code, log)
+	}
+	if took := time.Since(start); took < repeatWithin/2 || took > 4*time.Second {
+		t.Errorf("it ended after %v: not at the repeated signal, and not by the drain, which takes 5 s", took)
 	}
 	if strings.Contains(log, "sealed\"") {
 		t.Errorf("it claims to have sealed:\n%s", log)
