@@ -213,9 +213,8 @@ func (c *Capture) fit(exclude []int, attach func(*filter.Program) error) (*filte
 
 // optmemCure says how to make room for a program. While a filter is swapped, the old and the new one count together.
 func optmemCure(p *filter.Program) string {
-	const perLoad, perInstruction = 112, 16 // bytes charged, measured; see docs in filter.Program.Loads
-	need := 2 * (p.Loads()*perLoad + p.Len()*perInstruction)
-	return fmt.Sprintf("set sysctl net.core.optmem_max to %d or more", max(need, 131072))
+	const usual = 131072 // the kernel's own default since Linux 6.8
+	return fmt.Sprintf("set sysctl net.core.optmem_max to %d or more", max(2*p.Memory()+4096, usual))
 }
 
 // swap replaces a ring's filter. If the kernel refuses, the old one stays: then packets of interfaces that should be left
