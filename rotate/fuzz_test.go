@@ -24,7 +24,7 @@ func seedSegment() []byte {
 		}
 		c.Note(pcapng.Note{Kind: pcapng.NoteDropped, Ring: "eth0", From: second, To: second + 9, Packets: 3})
 		c.Summary.To = second + 10
-		out = append(out, c.Close(func(n pcapng.Count) (uint64, uint64) { return l.statistics("eth0", n) })...)
+		out = append(out, c.Close(func(n pcapng.Count) (uint64, uint64) { return l.statistics(&c.Summary, n) })...)
 		table.Add(pcapng.Interface{Name: "veth2"})
 	}
 	return out

@@ -86,18 +86,18 @@ func (l *live) header(notes []pcapng.Note) (blocks []byte, table []pcapng.Interf
 	return pcapng.AppendSummary(blocks, pcapng.Summary{Counts: []pcapng.Count{{ID: uint32(len(table))}}}), table
 }
 
-// statistics counts c and returns the totals of its interface for the section. A ring's drops cannot be told by
+// statistics counts c of a chunk with summary s and returns the totals of its interface for the section. A ring's drops cannot be told by
 // interface: the ring's first interface stands for them, so that the sum over interfaces is right.
-func (l *live) statistics(ring string, c pcapng.Count) (received, dropped uint64) {
+func (l *live) statistics(s *pcapng.Summary, c pcapng.Count) (received, dropped uint64) {
 	if int(c.ID) >= len(l.received) {
 		l.received = append(l.received, make([]uint64, int(c.ID)+1-len(l.received))...)
 	}
 	l.received[c.ID] += c.Packets
-	if first, ok := l.first[ring]; !ok || c.ID < first {
-		l.first[ring] = c.ID
+	if first, ok := l.first[s.Ring]; !ok || c.ID < first {
+		l.first[s.Ring] = c.ID
 	}
-	if l.first[ring] == c.ID {
-		dropped = l.dropped[ring]
+	if l.first[s.Ring] == c.ID {
+		dropped = l.dropped[s.Ring] + s.Dropped
 	}
 	return l.received[c.ID] + dropped, dropped
 }

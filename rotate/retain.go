@@ -38,11 +38,18 @@ func (s *Spool) retain() {
 	s.count.diskTotal.Store(total)
 	s.files.Lock()
 	defer s.files.Unlock()
+	missing := int64(s.cfg.Keep.Free*float64(total)) - free
 	s.mu.Lock()
-	doomed := s.doomed(int64(s.cfg.Keep.Free*float64(total)) - free)
+	doomed := s.doomed(missing)
 	s.mu.Unlock()
 	for _, g := range doomed {
 		s.removeSegment(g)
+	}
+	if len(doomed) == 0 && missing > 0 && time.Since(s.crowded) >= quiet {
+		s.crowded = time.Now()
+		s.log.Warn("the disk has less free than it should, and there is nothing left to remove but the present",
+			zap.String("dir", s.cfg.Dir), zap.Int64("missing_bytes", missing), zap.Int64("pinned_bytes", s.Stats().PinnedBytes),
+			zap.String("cure", "free space on the disk, or lower rotate.keep.free"))
 	}
 }
 
@@ -53,9 +60,12 @@ func (s *Spool) doomed(missing int64) (list []*segment) {
 	wall, boot := s.clock.now()
 	used := s.usage()
 	for _, g := range s.removable() {
+		needed := used > s.cfg.Keep.Bytes || s.age(g, wall, boot) > s.cfg.Keep.Age
+		if !needed && missing <= 0 {
+			continue
+		}
 		pinned := s.isPinned(g.Name)
-		expired := s.age(g, wall, boot) > s.cfg.Keep.Age
-		if !expired && used <= s.cfg.Keep.Bytes && (missing <= 0 || pinned) {
+		if !needed && pinned {
 			continue
 		}
 		used -= g.bytes()

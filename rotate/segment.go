@@ -27,6 +27,7 @@ type Segment struct {
 	To         time.Time `json:"to,omitzero"`    //
 	First      time.Time `json:"first,omitzero"` // least and greatest packet time
 	Last       time.Time `json:"last,omitzero"`
+	Explains   time.Time `json:"explains,omitzero"` // least time of which a note in it says that packets are missing
 	Packets    uint64    `json:"packets"`
 	Dropped    uint64    `json:"dropped,omitempty"` // by the kernel
 	Bytes      int64     `json:"bytes"`             // size of the file, padding included
@@ -51,9 +52,16 @@ func (s *Segment) span() (lo, hi int64, ok bool) {
 	return lo, hi, ok
 }
 
-// overlaps says whether anything in the segment may lie in [from, to).
+// overlaps says whether anything in the segment may lie in [from, to), or may tell why it is missing.
 func (s *Segment) overlaps(from, to int64) bool {
 	lo, hi, ok := s.span()
+	if !s.Explains.IsZero() {
+		ns := s.Explains.UnixNano()
+		if !ok {
+			lo, hi, ok = ns, ns, true
+		}
+		lo = min(ns, lo)
+	}
 	return ok && lo < to && hi >= from
 }
 
@@ -111,6 +119,12 @@ func (x *index) add(e Entry, notes []pcapng.Note) {
 func (x *index) note(notes []pcapng.Note) {
 	x.Noted = append(x.Noted, notes...)
 	x.Notes = len(x.Noted)
+	for _, n := range notes {
+		explains := n.Kind == pcapng.NoteGap || n.Kind == pcapng.NoteUnwritten || n.Kind == pcapng.NoteDamaged
+		if explains && n.From != 0 {
+			x.Explains, _ = widen(x.Explains, time.Time{}, n.From, n.From)
+		}
+	}
 }
 
 func (x *index) setTable(t []pcapng.Interface) {

@@ -37,7 +37,8 @@ type Spool struct {
 
 	// files is held while names of segments are linked or removed, so that a segment cannot be removed between being
 	// chosen and being linked. It is taken before mu.
-	files sync.Mutex
+	files   sync.Mutex
+	crowded time.Time // when it was last said that too little of the disk is free; guarded by files
 
 	mu          sync.Mutex
 	segments    []*segment // by sequence; the live one and those being sealed are the last

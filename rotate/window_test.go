@@ -238,6 +238,11 @@ func testCoverage(t *testing.T) {
 	if _, cov = window(t, r2, at(0), at(1)); !slices.Equal(reasons(cov), []string{MissingBefore}) { // shared began at 1
 		t.Errorf("missing %v", cov.Missing)
 	}
+	for _, to := range []float64{4, 6} { // the segment that tells of the gap begins after it
+		if _, cov = window(t, r2, at(3), at(to)); !slices.Equal(reasons(cov), []string{MissingGap, MissingGap}) { // on both rings
+			t.Errorf("within the gap: missing %v", cov.Missing)
+		}
+	}
 	if _, cov = window(t, r2, at(7), at(8)); !cov.Complete() {
 		t.Errorf("missing %v, want nothing", cov.Missing)
 	}

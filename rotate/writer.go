@@ -99,7 +99,7 @@ func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 		if err == nil {
 			switch {
 			case closed == nil:
-				closed, closedIn = c.Close(func(n pcapng.Count) (uint64, uint64) { return w.live.statistics(c.Summary.Ring, n) }), w.live
+				closed, closedIn = c.Close(func(n pcapng.Count) (uint64, uint64) { return w.live.statistics(&c.Summary, n) }), w.live
 			case closedIn != w.live: // its statistics are totals of the segment that failed
 				closed, closedIn = pcapng.AppendSummary(closed[:data], c.Summary), w.live
 			}
