@@ -13,8 +13,17 @@ import (
 // MaxMTU is what every veth of the lab is given, in bytes: frames of up to 9000 bytes and two tags pass.
 const MaxMTU = 9100
 
-// Veth makes a veth pair, name here and peer in other, and sets both up. An existing name is an error.
+// Veth makes a veth pair, name here and peer in other, sets both up, and waits until both carry packets. An existing
+// name is an error.
 func (n *Namespace) Veth(name string, other *Namespace, peer string) error {
+	if err := n.NewVeth(name, other, peer); err != nil {
+		return err
+	}
+	return other.Running(peer)
+}
+
+// NewVeth is Veth without waiting: name carries packets when it returns, peer does so a moment later.
+func (n *Namespace) NewVeth(name string, other *Namespace, peer string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = name, MaxMTU
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: peer, PeerMTU: MaxMTU, PeerNamespace: netlink.NsFd(other.net)}
@@ -24,14 +33,11 @@ func (n *Namespace) Veth(name string, other *Namespace, peer string) error {
 	if err := other.Up(peer); err != nil {
 		return err
 	}
-	if err := n.Up(name); err != nil { // it has its carrier at once; the peer learns of it a moment later
-		return err
-	}
-	return other.running(peer)
+	return n.Up(name)
 }
 
-// running waits until a link carries packets: the kernel drops what is sent before.
-func (n *Namespace) running(name string) error {
+// Running waits until a link carries packets: the kernel drops what is sent before.
+func (n *Namespace) Running(name string) error {
 	for range 300 {
 		l, err := n.handle.LinkByName(name)
 		if err != nil {
