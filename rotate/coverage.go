@@ -148,7 +148,7 @@ func (a *account) keep(n pcapng.Note) bool {
 func (a *account) coverage() Coverage {
 	w := a.asked
 	c := Coverage{From: w.times().From, To: w.times().To, Packets: a.packets, Bytes: a.bytes, Segments: a.segments,
-		Interfaces: a.names, Rings: []RingCoverage{}, Notes: slices.Clone(a.notes[:min(len(a.notes), maxCoverageNotes)])}
+		Interfaces: slices.Compact(slices.Sorted(slices.Values(a.names))), Rings: []RingCoverage{}, Notes: slices.Clone(a.notes[:min(len(a.notes), maxCoverageNotes)])}
 	for ring, l := range a.rings {
 		covered := l.within(w)
 		rc := RingCoverage{Ring: ring, Covered: []Span{}}
@@ -189,19 +189,21 @@ func (a *account) explain(ring string, h span) (list []Missing) {
 		add(span{h.from, end}, MissingBefore, 0, "")
 		h.from = end
 	}
-	late := span{max(h.from, own.to), h.to}
-	h.to = min(h.to, own.to)
+	unexplained := func(s span) {
+		add(span{s.from, min(s.to, own.to)}, MissingNotRecorded, 0, "")
+		add(span{max(s.from, own.to), s.to}, MissingAfter, 0, "")
+	}
 	for h.from < h.to {
 		n, reason := a.cause(ring, h)
 		if n == nil {
-			add(h, MissingNotRecorded, 0, "")
+			unexplained(h)
 			break
 		}
 		part := span{max(h.from, n.From), min(h.to, n.To)}
 		if part.from-h.from <= flushSlack { // rings do not begin and end together
 			part.from = h.from
 		} else {
-			add(span{h.from, part.from}, MissingNotRecorded, 0, "")
+			unexplained(span{h.from, part.from})
 		}
 		if h.to-part.to <= flushSlack {
 			part.to = h.to
@@ -209,7 +211,6 @@ func (a *account) explain(ring string, h span) (list []Missing) {
 		add(part, reason, n.Packets, n.Text)
 		h.from = part.to
 	}
-	add(late, MissingAfter, 0, "")
 	return list
 }
 

@@ -27,10 +27,10 @@ type faulty struct {
 }
 
 type hooks struct {
-	create, sync, publish, rename func() error
-	write                         func(b []byte, off int64) (int, error) // n < 0: let it through
-	space                         func() (free, total int64)
-	removed                       func(path string)
+	create, allocate, sync, publish, rename func() error
+	write                                   func(b []byte, off int64) (int, error) // n < 0: let it through
+	space                                   func() (free, total int64)
+	removed                                 func(path string)
 }
 
 func (d *faulty) set(h hooks) {
@@ -106,6 +106,13 @@ func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
 		return max(n, 0), err
 	}
 	return f.file.WriteAt(b, off)
+}
+
+func (f *faultyFile) Allocate(off, n int64) error {
+	if err := call(f.d.get().allocate); err != nil {
+		return err
+	}
+	return f.file.Allocate(off, n)
 }
 
 func (f *faultyFile) Sync() error {
@@ -187,6 +194,7 @@ func TestFaults(t *testing.T) {
 		}, 100, 2},
 		{"disk full, nothing to free", func() hooks { return hooks{write: writes(1e6, 0, syscall.ENOSPC)} }, 100, 1},
 		{"direct I/O refused late", func() hooks { return hooks{write: writes(2, 0, syscall.EINVAL)} }, 0, 2},
+		{"no allocation ahead", func() hooks { return hooks{allocate: times(1e6, syscall.EOPNOTSUPP)} }, 0, 1},
 		{"failing sync", func() hooks { return hooks{sync: times(1e6, syscall.EIO)} }, 0, 1},
 	}
 	for _, test := range tests {
@@ -198,6 +206,9 @@ func TestFaults(t *testing.T) {
 				r.send(10)
 				d.set(test.hooks())
 				r.send(10)
+				if c, cov := window(t, r, at(0), at(20)); len(c.numbers) == 100 { // it tells of the loss while it lasts
+					checkUnwritten(t, cov, test.lost)
+				}
 				d.set(hooks{})
 				time.Sleep(2 * maxBackOff)
 				r.send(10)

@@ -26,6 +26,9 @@ func (w *writer) lose(c *pcapng.Chunk, data int, err error) {
 	for _, note := range c.Notes {
 		s.Note(note) // what the chunk said of itself must not be lost with it
 	}
+	s.mu.Lock()
+	s.losing[n.Ring] = *n
+	s.mu.Unlock()
 	if err == nil {
 		return
 	}
@@ -66,6 +69,7 @@ func (w *writer) resumed() {
 	}
 	w.s.mu.Lock()
 	w.s.failing = ""
+	clear(w.s.losing)
 	w.s.mu.Unlock()
 	w.s.log.Warn("chunks are written again", zap.String("dir", w.s.cfg.Dir), zap.Duration("after", time.Since(w.since)),
 		zap.Uint64("unwritten_packets", packets), zap.Uint64("unwritten_bytes", bytes))

@@ -61,6 +61,9 @@ func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.memory != nil && len(p.free) == poolChunks {
+		for range poolChunks {
+			<-p.tokens // whoever still asks for a chunk waits for ever, as while none is free
+		}
 		_ = unix.Munmap(p.memory)
 		p.memory, p.free = nil, nil
 	}

@@ -54,6 +54,7 @@ type Spool struct {
 	steady      time.Time // since when the wall clock has had no step, on the monotonic clock
 	whyBuffered string
 	failing     string
+	losing      map[string]pcapng.Note // what cannot be written at the moment, by ring
 }
 
 // progress is how far a ring has been written.
@@ -81,7 +82,7 @@ func (s *Spool) start(cfg Config, log *zap.Logger, d disk, c clock) (err error) 
 	s.queue = make(chan *pcapng.Chunk, poolChunks)
 	s.kick = make(chan struct{}, 1)
 	s.changed = make(chan struct{})
-	s.progress = map[string]progress{}
+	s.progress, s.losing = map[string]progress{}, map[string]pcapng.Note{}
 	s.steady = time.Now()
 	if err := s.prepareDir(); err != nil {
 		return err

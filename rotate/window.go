@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +73,18 @@ func (s *Spool) Window(ctx context.Context, from, to time.Time) (*Window, error)
 	if err != nil {
 		return nil, fmt.Errorf("window: %w", err)
 	}
-	return newWindow(asked, all, sources, func() { _ = os.RemoveAll(dir) })
+	w, err := newWindow(asked, all, sources, func() { _ = os.RemoveAll(dir) })
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, list := range [][]pcapng.Note{slices.Collect(maps.Values(s.losing)), s.notes} { // no segment has these yet
+		for _, n := range list {
+			w.account.keep(n)
+		}
+	}
+	return w, nil
 }
 
 // await waits until every live ring is written up to to, for at most patience, and not at all if to is long past.
