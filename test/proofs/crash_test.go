@@ -3,6 +3,7 @@ package proofs
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -16,12 +17,16 @@ import (
 
 // stages at which the failpoint build kills itself (package rotate), and at which passage, so that it has lived for
 // about three seconds with segments of one second. Pins have no command yet, so their stages are left to rotate's own
-// tests; retention's has a proof of its own.
+// tests.
 var stages = map[string]int{
 	"segment-created": 4, "meta-written": 4, "chunk-written": 5,
 	"seal-started": 3, "seal-truncated": 3, "seal-synced": 3, "index-temp": 3, "index-written": 3, "renamed": 3, "sealed": 3,
+	inRetention: 3,
 	"recovery-walked": 1, "recovery-truncated": 1, "recovery-indexed": 1, "recovery-renamed": 1,
 }
+
+// inRetention is the stage that has a proof of its own.
+const inRetention = "retention-unlinked"
 
 // life is one run of a recorder that was killed.
 type life struct {
@@ -50,7 +55,12 @@ func TestCrash(t *testing.T) {
 				for i := w; i < len(plans); i += workers {
 					mine = append(mine, plans[i])
 				}
-				lives := crash(t, mine)
+				c := scene{
+					plan:   loadgen.Plan{ID: 1, Port: headersPort, V6: true, Tags: true, Sizes: mixedSizes},
+					rate:   1000,
+					rotate: map[string]string{"every": "1s"},
+				}
+				lives := c.crash(t, mine)
 				mu.Lock()
 				defer mu.Unlock()
 				all = append(all, lives...)
@@ -65,7 +75,9 @@ func TestCrash(t *testing.T) {
 func crashPlans(perStage, random int) (plans []string) {
 	for stage := range stages {
 		for range perStage {
-			plans = append(plans, stage)
+			if stage != inRetention {
+				plans = append(plans, stage)
+			}
 		}
 	}
 	for range random {
@@ -75,16 +87,24 @@ func crashPlans(perStage, random int) (plans []string) {
 	return plans
 }
 
+// scene is what a recorder records when it is killed.
+type scene struct {
+	plan    loadgen.Plan
+	payload int // bytes stored after the headers, negative: all
+	rate    float64
+	rotate  map[string]string
+	removes bool // retention removes the oldest segments on the way
+}
+
 // crash kills recorders of one spool one after the other while packets come without pause, and checks the spool.
-func crash(t *testing.T, plans []string) (lives []life) {
+func (c scene) crash(t *testing.T, plans []string) (lives []life) {
 	s := newSite(t, "v0")
-	p := loadgen.Plan{ID: 1, Port: headersPort, V6: true, Tags: true, Sizes: mixedSizes}
-	sender := s.inbound(t, "v0", p)
+	sender := s.inbound(t, "v0", c.plan)
 	o := ringside.Options{
 		Namespace: s.node, Binary: ringside.Binary(t, "failpoint"), Dir: ringside.Dir(t),
-		Services: services, Interfaces: "[v0]", Rotate: map[string]string{"every": "1s"},
+		Services: services, Interfaces: "[v0]", Rotate: c.rotate,
 	}
-	stop := steady(t, sender, 1000)
+	stop := steady(t, sender, c.rate)
 	for _, stage := range plans {
 		lives = append(lives, live(t, o, stage))
 	}
@@ -95,11 +115,35 @@ func crash(t *testing.T, plans []string) (lives []life) {
 	if err := last.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	l := ledgerOf(t, last, readback.Source{Plan: p, Interfaces: []string{"v0"}})
+	l := ledgerOf(t, last, readback.Source{Plan: c.plan, Interfaces: []string{"v0"}, Payload: c.payload})
 	sane(t, l)
-	checkLives(t, l, sender, lives)
-	checkGaps(t, sealed(t, last), lives, lastReady)
+	oldest := 0
+	if missing := l.Missing(sender.ID, sender.Count()); c.removes && len(missing) > 0 && missing[0].First == 0 {
+		oldest = missing[0].Last + 1
+		t.Logf("retention removed packets up to %d", oldest)
+	}
+	checkLives(t, l, sender, lives, oldest)
+	if !c.removes {
+		checkGaps(t, sealed(t, last), lives, lastReady)
+	}
 	return lives
+}
+
+// TestCrashInRetention kills recorders between a segment's removal and that of its index.
+func TestCrashInRetention(t *testing.T) {
+	need(t, "tshark", "tcpdump", "capinfos")
+	t.Parallel()
+	c := scene{
+		plan: loadgen.Plan{ID: 1, Port: wholePort, Sizes: []int{1400}}, payload: -1, rate: 2500, removes: true,
+		rotate: map[string]string{"every": "1s", "max_size": "4MiB", "keep": "{bytes: 16MiB, age: 1h, free: 1%}"},
+	}
+	kills := pick(1, 5)
+	lives := c.crash(t, slices.Repeat([]string{inRetention}, kills))
+	for _, v := range lives {
+		if !v.own {
+			t.Errorf("a recorder was not killed at stage %q", inRetention)
+		}
+	}
 }
 
 // live starts a recorder and kills it, at its stage or at random after two to four seconds.
@@ -114,7 +158,7 @@ func live(t *testing.T, o ringside.Options, stage string) life {
 		t.Fatal(err)
 	}
 	defer r.Kill()
-	limit := 8 * time.Second
+	limit := 20 * time.Second
 	if stage == "" {
 		limit = 2*time.Second + rand.N(2*time.Second)
 	}
@@ -132,8 +176,9 @@ func live(t *testing.T, o ringside.Options, stage string) life {
 }
 
 // checkLives fails for every packet that was sent while a recorder was ready and more than the grace before its kill,
-// and is not in the spool.
-func checkLives(t *testing.T, l *readback.Ledger, s *loadgen.Sender, lives []life) {
+// and is not in the spool. Those before oldest
+// have been removed by retention.
+func checkLives(t *testing.T, l *readback.Ledger, s *loadgen.Sender, lives []life, oldest int) {
 	t.Helper()
 	sent := s.Sent()
 	checked := 0
@@ -144,7 +189,7 @@ func checkLives(t *testing.T, l *readback.Ledger, s *loadgen.Sender, lives []lif
 		from := sort.Search(len(sent), func(i int) bool { return sent[i] >= v.ready })
 		to := sort.Search(len(sent), func(i int) bool { return sent[i] >= v.killed-int64(grace) })
 		missing := 0
-		for n := from; n < to; n++ {
+		for n := max(from, oldest); n < to; n++ {
 			checked++
 			if !l.Has(s.ID, n) {
 				missing++
@@ -195,7 +240,7 @@ func logLives(t *testing.T, all []life) {
 		}
 	}
 	for stage := range stages {
-		if own[stage] == 0 {
+		if own[stage] == 0 && stage != inRetention {
 			t.Errorf("no recorder was killed at stage %q", stage)
 		}
 	}

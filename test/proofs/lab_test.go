@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +23,17 @@ import (
 	"github.com/ringside/ringside/test/ringside"
 )
 
-func TestMain(m *testing.M) { ringside.Main(m) }
+// atOnce is how many parallel proofs run at the same time. They wait more than they compute, but for a machine of two
+// cores more would be a load test of the machine.
+const atOnce = "4"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	ringside.Main(m)
+}
 
 // full says whether the proofs run at full length.
 func full() bool { return os.Getenv("RINGSIDE_PROOFS") == "1" }
