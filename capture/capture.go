@@ -44,6 +44,7 @@ type Capture struct {
 	exact    *filter.Program // without interfaces, to finish a coarsened one
 	coarse   bool            // the kernel refused the exact one
 	excluded []int           // in the shared ring's filter, sorted
+	refused  []int           // that the kernel took no filter for, sorted; nil if it took the last
 	swapped  time.Time
 	readCtx  context.Context
 	quit     context.CancelFunc // of readCtx
@@ -187,7 +188,7 @@ func (c *Capture) Run(ctx context.Context) error {
 		if err := c.reconcile(); err != nil {
 			c.log.Warn("interfaces: not everything can be recorded; trying again", zap.Error(err))
 			retry = time.After(retryEvery)
-		} else if c.swapPending() {
+		} else if _, others := c.dir.shared(); c.swapPending(others) {
 			retry = time.After(swapEvery)
 		} else if c.dir.goners() {
 			retry = time.After(retryEvery)

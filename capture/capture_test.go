@@ -365,3 +365,41 @@ func TestTooManyRings(t *testing.T) {
 		t.Errorf("error %v, want one that wraps ErrConfig", err)
 	}
 }
+
+// An interface that comes later than the ring memory was shared out goes to the shared ring, and is recording when it
+// says so.
+func TestLateInterfaceIsRecordingWhenItSaysSo(t *testing.T) {
+	needNamespace(t)
+	wire(t, "up0")
+	wire(t, "no0")
+	m := newMemory(16)
+	c, stop := start(t, m, func(cfg *Config) { cfg.Interfaces[0].Ring = RingOwn }, "up*")
+	await(t, c, "up0", StateRecording)
+	wire(t, "up1")
+	if got := await(t, c, "up1", StateRecording); got.Ring != sharedRing {
+		t.Errorf("up1 is in ring %s, want the shared one", got.Ring)
+	}
+	newSender(t, "xup1").send(0, 1000, 0)
+	rename(t, "no0", "up2")
+	await(t, c, "up2", StateRecording)
+	newSender(t, "xno0").send(0, 1000, 0)
+	newSender(t, "xup0").send(0, 1000, 0)
+	stop()
+	for _, n := range []string{"up0", "up1", "up2"} {
+		m.exactly(t, n, 0, 1000)
+	}
+	if len(m.packets) != 3000 {
+		t.Errorf("%d packets in all, want 3000", len(m.packets))
+	}
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	l, err := netlink.LinkByName(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetName(l, to); err != nil {
+		t.Fatal(err)
+	}
+}

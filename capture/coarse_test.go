@@ -116,3 +116,23 @@ func TestRefusedSwapLeavesOldFilter(t *testing.T) {
 		t.Errorf("%d packets in all, want 1000", len(m.packets))
 	}
 }
+
+// What the old filter leaves out and a refused one would have taken in is blind, not recording, until a filter is taken.
+func TestRefusedSwapMakesBlind(t *testing.T) {
+	needNamespace(t)
+	wire(t, "va0")
+	wire(t, "no0")
+	m := newMemory(16)
+	c, stop := start(t, m, nil, "va*")
+	await(t, c, "no0", StateExcluded)
+	t.Run("refused", func(t *testing.T) {
+		limitFilters(t, 64)
+		rename(t, "no0", "va1")
+		await(t, c, "va1", StateBlind)
+	})
+	wire(t, "no1") // a change, so that the kernel is asked again
+	await(t, c, "va1", StateRecording)
+	newSender(t, "xno0").send(0, 1000, 0)
+	stop()
+	m.exactly(t, "va1", 0, 1000)
+}

@@ -194,6 +194,33 @@ func (d *directory) shared() (any bool, others []int) {
 	return any, others
 }
 
+// join settles the interfaces that waited for the shared ring or were blind, but for those its filter leaves out, and
+// returns them. An error says why they are not taken in.
+func (d *directory) join(excluded []int, err error) (joined []iface) {
+	d.change(func() {
+		for _, i := range d.known {
+			_, out := slices.BinarySearch(excluded, i.index)
+			switch {
+			case i.ring != sharedRing || i.state != StateWaiting && i.state != StateBlind || i.gone != 0:
+			case err == nil && !out:
+				i.settle()
+				joined = append(joined, *i)
+			case err != nil:
+				i.state, i.why = StateBlind, err.Error()
+			}
+		}
+	})
+	return joined
+}
+
+// settle gives an interface that a ring takes the state that the link has.
+func (i *iface) settle() {
+	i.state, i.why = StateRecording, ""
+	if !i.up {
+		i.state, i.why = StateDown, "the interface is down; it is recorded again when it is up"
+	}
+}
+
 // lost says that a ring no longer records its interfaces. The lock must be held.
 func (d *directory) lost(ring string, err error) {
 	for _, i := range d.known {

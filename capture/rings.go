@@ -56,7 +56,8 @@ func (c *Capture) forgetGone() {
 func (c *Capture) place(l link) error {
 	i := c.dir.get(l.index)
 	rule, named := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]) // no rule's name is empty
-	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && i.state != StateBlind &&
+	hopeless := i != nil && i.ring == sharedRing && c.refused != nil
+	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && (i.state != StateBlind || hopeless) &&
 		!(named && rule.own() && i.ring == sharedRing && c.ownReaders() < c.ownRings) {
 		return nil
 	}
@@ -75,10 +76,10 @@ func (c *Capture) place(l link) error {
 	case next.state != "":
 	case err != nil:
 		next.state, next.why = StateBlind, err.Error()
-	case !l.up:
-		next.state, next.why = StateDown, "the interface is down; it is recorded again when it is up"
+	case next.ring == sharedRing && (c.readers[0] == nil || slices.Contains(c.excluded, l.index)):
+		next.state, next.why = StateWaiting, "the shared ring takes it in next" // share does
 	default:
-		next.state = StateRecording
+		next.settle()
 	}
 	c.dir.change(func() { c.dir.put(next) })
 	c.tellChange(i, &next)
@@ -113,26 +114,47 @@ func (c *Capture) stopOwn(index int) {
 }
 
 // share keeps the shared ring: open if an interface is placed in it or may appear, its filter leaving out the others.
+// Leaving out more can wait; taking an interface in cannot.
 func (c *Capture) share() error {
 	shared, others := c.dir.shared()
-	if c.readers[0] == nil {
-		if !shared && !c.wantShared() {
-			return nil
-		}
-		c.excluded, c.swapped = others, time.Now()
-		return c.openReader(0, sharedRing, others)
-	}
-	if slices.Equal(others, c.excluded) || time.Since(c.swapped) < swapEvery {
+	switch {
+	case c.readers[0] == nil && !shared && !c.wantShared():
 		return nil
+	case c.readers[0] == nil:
+		if err := c.openReader(0, sharedRing, others); err != nil {
+			c.dir.join(nil, err)
+			return err
+		}
+	case !c.swapPending(others):
+		return nil
+	case !c.takesIn(others) && time.Since(c.swapped) < swapEvery:
+		return nil
+	default:
+		if err := c.swap(c.readers[0], others); err != nil {
+			c.refused = others
+			c.dir.join(c.excluded, err)
+			return nil // trying the same again would be refused again
+		}
 	}
-	c.excluded, c.swapped = others, time.Now()
-	return c.swap(c.readers[0], others)
+	c.excluded, c.refused, c.swapped = others, nil, time.Now()
+	for _, i := range c.dir.join(c.excluded, nil) {
+		c.tell(&i, i.state)
+	}
+	return nil
 }
 
-// swapPending reports whether the shared ring's filter waits for its time.
-func (c *Capture) swapPending() bool {
-	_, others := c.dir.shared()
-	return c.readers[0] != nil && !slices.Equal(others, c.excluded)
+// swapPending reports whether the shared ring's filter is not as it should be, and has not been refused so.
+func (c *Capture) swapPending(others []int) bool {
+	return c.readers[0] != nil && !slices.Equal(others, c.excluded) && (c.refused == nil || !slices.Equal(others, c.refused))
+}
+
+// takesIn reports whether the shared ring's filter leaves out an interface that it should not.
+func (c *Capture) takesIn(others []int) bool {
+	return slices.ContainsFunc(c.excluded, func(index int) bool {
+		_, out := slices.BinarySearch(others, index)
+		_, there := c.links.list[index]
+		return !out && there
+	})
 }
 
 // openReader opens a ring and starts its reader.
@@ -231,7 +253,7 @@ func (c *Capture) swap(r *reader, exclude []int) error {
 		c.sink.Note(pcapng.Note{Kind: pcapng.NoteFilter, To: time.Now().UnixNano(), Ring: r.name, Text: text})
 		c.log.Warn("a filter was not replaced; the old one stays, and the process leaves out what it lets through",
 			zap.String("ring", r.name), zap.Error(err))
-		return nil // trying the same again would be refused again
+		return err
 	}
 	r.program.Store(used)
 	return nil
