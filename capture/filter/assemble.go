@@ -108,17 +108,29 @@ func (a *assembler) assemble() ([]bpf.RawInstruction, []string) {
 	return program, notes
 }
 
-// dropUseless removes unconditional jumps to the line that follows.
+// dropUseless removes unconditional jumps to what follows them anyway.
 func (a *assembler) dropUseless() {
+	keep := make([]bool, len(a.lines))
+	following := len(a.lines) // the next line that stays
 	for i := len(a.lines) - 1; i >= 0; i-- {
-		if l := a.lines[i]; !l.jump || l.raw.Op != opJmp|opJa || a.at[l.to] != i+1 {
-			continue
+		l := a.lines[i]
+		if keep[i] = !l.jump || l.raw.Op != opJmp|opJa || a.at[l.to] > following; keep[i] {
+			following = i
 		}
-		a.lines = append(a.lines[:i], a.lines[i+1:]...)
-		for l := range a.at {
-			if a.at[l] > i {
-				a.at[l]--
-			}
+	}
+	moved := make([]int, len(a.lines)+1) // by old index: the new one
+	var lines []line
+	for i, l := range a.lines {
+		moved[i] = len(lines)
+		if keep[i] {
+			lines = append(lines, l)
+		}
+	}
+	moved[len(a.lines)] = len(lines)
+	a.lines = lines
+	for l, at := range a.at {
+		if at >= 0 {
+			a.at[l] = moved[at]
 		}
 	}
 }

@@ -48,6 +48,9 @@ func NewCompiler(ctx context.Context, services []Service) (*Compiler, error) {
 		return nil, errors.Join(problems...)
 	}
 	c.exact = sync.OnceValues(func() (*Program, error) { return build(c.services, c.compiled) })
+	if _, err := c.exact(); err != nil {
+		return nil, err
+	}
 	c.coarse = sync.OnceValues(func() (*Program, error) {
 		services, given := coarsen(c.services)
 		p, err := build(services, c.compiled)
