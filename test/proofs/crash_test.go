@@ -21,7 +21,7 @@ import (
 var stages = map[string]int{
 	"segment-created": 4, "meta-written": 4, "chunk-written": 5,
 	"seal-started": 3, "seal-truncated": 3, "seal-synced": 3, "index-temp": 3, "index-written": 3, "renamed": 3, "sealed": 3,
-	inRetention: 3,
+	inRetention:       3,
 	"recovery-walked": 1, "recovery-truncated": 1, "recovery-indexed": 1, "recovery-renamed": 1,
 }
 
