@@ -90,6 +90,17 @@ func (c *Chunk) Close(stats func(Count) (received, dropped uint64)) []byte {
 		}
 	}
 	c.n = len(b)
+	return c.appendSummary(b)
+}
+
+// CloseAgain closes a chunk that is closed once more, without statistics: it goes to another section than the one whose
+// totals they were. data is what Len was before it was closed.
+func (c *Chunk) CloseAgain(data int) []byte {
+	c.n = data
+	return c.appendSummary(c.buf[:data])
+}
+
+func (c *Chunk) appendSummary(b []byte) []byte {
 	s := c.Summary
 	if len(s.Counts) > 100 { // the summary must fit the reserve; a rebuilt index then counts the packets itself
 		s.Counts = nil

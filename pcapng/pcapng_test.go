@@ -171,6 +171,10 @@ func TestChunk(t *testing.T) {
 		if got, err := list[6].Summary(); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("stored summary %+v, %v; want %+v", got, err, want)
 		}
+		again, _, err := blocks(bytes.NewReader(c.CloseAgain(int(list[4].Offset)))) // the same but for the statistics
+		if err != io.EOF || len(again) != 5 || !bytes.Equal(again[3].Raw, list[3].Raw) || again[4].Type != TypeLocal {
+			t.Errorf("closed again: %d blocks, %v", len(again), err)
+		}
 	}
 }
 
@@ -190,6 +194,9 @@ func TestFullChunkClosesInPlace(t *testing.T) {
 	b := c.Close(func(Count) (uint64, uint64) { return 1 << 60, 1 << 60 })
 	if &b[0] != &buf[0] || len(b) > ChunkSize || len(b)%PageSize != 0 {
 		t.Errorf("closed to %d bytes, in place %v", len(b), &b[0] == &buf[0])
+	}
+	if b = c.CloseAgain(ChunkSize - chunkReserve); &b[0] != &buf[0] || len(b) > ChunkSize {
+		t.Errorf("closed again to %d bytes, in place %v", len(b), &b[0] == &buf[0])
 	}
 }
 

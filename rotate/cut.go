@@ -54,7 +54,7 @@ func (w *Window) copySegment(o *output, g *source) error {
 	if err != nil {
 		return nil // survey has reported it
 	}
-	f, err := openSegment(g.path, w.buf)
+	f, _, err := g.open(w.buf)
 	if err != nil {
 		for i := range x.chunks {
 			if e := &x.chunks[i]; w.wants(e) {

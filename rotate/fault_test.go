@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -27,10 +28,10 @@ type faulty struct {
 }
 
 type hooks struct {
-	create, allocate, sync, publish, rename func() error
-	write                                   func(b []byte, off int64) (int, error) // n < 0: let it through
-	space                                   func() (free, total int64)
-	removed                                 func(path string)
+	create, allocate, sync, publish, rename, link func() error
+	write                                         func(b []byte, off int64) (int, error) // n < 0: let it through
+	space                                         func() (free, total int64)
+	removed                                       func(path string)
 }
 
 func (d *faulty) set(h hooks) {
@@ -72,6 +73,13 @@ func (d *faulty) Rename(from, to string) error {
 		return err
 	}
 	return d.disk.Rename(from, to)
+}
+
+func (d *faulty) Link(from, to string) error {
+	if err := call(d.get().link); err != nil {
+		return err
+	}
+	return d.disk.Link(from, to)
 }
 
 func (d *faulty) Remove(path string) error {
@@ -379,6 +387,24 @@ func TestStalledDisk(t *testing.T) {
 		r.written(10 + 50*700)
 		if st := r.Stats(); st.UnwrittenPackets != 0 || st.WrittenPackets != 10+50*700 {
 			t.Errorf("%d packets written, %d lost", st.WrittenPackets, st.UnwrittenPackets)
+		}
+	})
+}
+
+// On a disk without room for a link, a window is read all the same.
+func TestWindowWithoutLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d := threeSegments(t, config(t.TempDir()))
+		d.set(hooks{link: func() error { return syscall.ENOSPC }})
+		if c, cov := window(t, r, at(0), at(29)); len(c.numbers) != 290 || !cov.Complete() {
+			t.Errorf("%d packets, missing %v; want 290", len(c.numbers), cov.Missing)
+		}
+		if _, err := r.Pin("p", at(0), at(5)); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Pin returns %v, want that it cannot hold", err)
+		}
+		d.set(hooks{})
+		if p, err := r.Pin("p", at(0), at(5)); err != nil || len(p.Segments) != 1 {
+			t.Errorf("the same again: %+v, %v", p, err)
 		}
 	})
 }

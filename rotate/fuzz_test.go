@@ -9,25 +9,13 @@ import (
 	"github.com/ringside/ringside/pcapng"
 )
 
-// seedSegment is a small whole segment: two chunks, a note, and interfaces that came later.
+// seedSegment is a small whole segment: two chunks, a note, and an interface that came later.
 func seedSegment() []byte {
-	table := tables("eth0", "veth1")
-	l := &live{seg: &segment{anchor: anchor{Boot: "boot", Wall: second, Created: 1}}, table: table, dropped: map[string]uint64{}, first: map[string]uint32{}}
-	var out []byte
-	for i := range 2 {
-		blocks, interfaces := l.header([]pcapng.Note{{Kind: pcapng.NoteGap, From: 1, To: second}})
-		out, l.known, l.size = append(out, blocks...), len(interfaces), 1
-		c := pcapng.NewChunk(make([]byte, pcapng.ChunkSize))
-		c.Reset(table, "eth0", second)
-		for n := range 5 {
-			c.Packet(uint32(i), second+int64(n), 60, pcapng.Inbound, nil, frame(uint64(n), 60))
-		}
-		c.Note(pcapng.Note{Kind: pcapng.NoteDropped, Ring: "eth0", From: second, To: second + 9, Packets: 3})
-		c.Summary.To = second + 10
-		out = append(out, c.Close(func(n pcapng.Count) (uint64, uint64) { return l.statistics(&c.Summary, n) })...)
-		table.Add(pcapng.Interface{Name: "veth2"})
-	}
-	return out
+	b := newBuilder("eth0", "veth1")
+	b.chunk("eth0", 0, 5, 60)
+	b.table.Add(pcapng.Interface{Name: "veth2"})
+	b.chunk("shared", 2, 5, 60, pcapng.Note{Kind: pcapng.NoteDropped, Ring: "shared", From: second, To: second + 9, Packets: 3})
+	return b.out
 }
 
 // Whatever a dead process left: the walk ends, the chunks it finds lie in what is kept, can be read, and are found

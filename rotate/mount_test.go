@@ -113,6 +113,7 @@ func TestSmallExt4FillsUp(t *testing.T) {
 	}
 	r.fill(5)
 	must(t, os.Remove(hog))
+	must(t, r.Unpin("all"))
 	for lost := r.Stats().UnwrittenPackets; ; lost = r.Stats().UnwrittenPackets { // until it has tried again
 		r.fill(1)
 		if r.Stats().UnwrittenPackets == lost {

@@ -107,7 +107,7 @@ func (s *Spool) extendPin(p *pin) error {
 			continue
 		}
 		if _, ok := p.links[g.Name]; !ok {
-			links = append(links, link{g.path(s.cfg.Dir), g.Name})
+			links = append(links, link{filepath.Join(s.cfg.Dir, g.Name), g.Name})
 		}
 		p.links[g.Name] = g.Bytes
 		if index := indexPath("", g.Name); g.synced && !p.indexed[index] {
@@ -117,8 +117,8 @@ func (s *Spool) extendPin(p *pin) error {
 	s.mu.Unlock()
 	dir := s.pinDir(p.name)
 	for _, l := range links {
-		err := s.link(l.from, filepath.Join(dir, l.name))
 		index := strings.HasSuffix(l.name, suffixIndex)
+		err := s.link(l.from, filepath.Join(dir, l.name))
 		if err != nil && !errors.Is(err, os.ErrExist) && !(index && errors.Is(err, os.ErrNotExist)) {
 			if !index {
 				s.mu.Lock()

@@ -19,6 +19,7 @@ const maxChunk = pcapng.ChunkSize
 type segmentFile struct {
 	io.ReaderAt
 	io.Closer
+	size   int64
 	forget func(off int64, n int) // drops what was read from the page cache, nil with O_DIRECT
 	buf    []byte                 // page-aligned; one chunk and the pages at both its ends
 }
@@ -26,17 +27,23 @@ type segmentFile struct {
 // openSegment opens a segment's file for reading. buf is a buffer from readBuffer.
 func openSegment(path string, buf []byte) (*segmentFile, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
-	if err == nil {
-		return &segmentFile{f, f, nil, buf}, nil
-	}
+	direct := err == nil
 	if errors.Is(err, unix.EINVAL) {
 		f, err = os.Open(path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	forget := func(off int64, n int) { _ = unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_DONTNEED) }
-	return &segmentFile{f, f, forget, buf}, nil
+	st, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	s := &segmentFile{ReaderAt: f, Closer: f, size: st.Size(), buf: buf}
+	if !direct {
+		s.forget = func(off int64, n int) { _ = unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_DONTNEED) }
+	}
+	return s, nil
 }
 
 func readBuffer() ([]byte, error) { return mapMemory(maxChunk + 2*pcapng.PageSize) }

@@ -2,9 +2,7 @@ package rotate
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,15 +32,12 @@ func OpenReader(dir string) (*Reader, error) {
 	defer freeBuffer(buf)
 	r := &Reader{dir: dir}
 	for _, name := range names {
-		base, open, ok := parseName(name)
+		base, _, ok := parseName(name)
 		if !ok {
 			continue
 		}
 		g := Segment{Name: base + suffixSealed, State: StateSealed}
 		g.Sequence, _, _ = parseBase(base)
-		if open {
-			g.State = StateLive
-		}
 		r.segments = append(r.segments, r.look(g, buf))
 	}
 	return r, nil
@@ -51,31 +46,30 @@ func OpenReader(dir string) (*Reader, error) {
 // look completes the facts of a segment by its index, or by its blocks.
 func (r *Reader) look(g Segment, buf []byte) Segment {
 	src := r.source(g)
-	if st, err := os.Stat(src.path); err == nil {
-		if x, err := readIndex(src.index, false); err == nil && x.Bytes == st.Size() {
-			return x.Segment
-		}
-	}
-	x, err := src.load(buf)
-	if errors.Is(err, os.ErrNotExist) && g.State == StateLive { // it was sealed meanwhile
-		g.State = StateSealed
-		src = r.source(g)
-		x, err = src.load(buf)
-	}
+	f, open, err := src.open(buf)
 	if err != nil {
 		g.Error = err.Error()
 		return g
 	}
-	x.Segment.State = g.State
+	defer f.Close()
+	x, err := readIndex(src.index, false)
+	if err != nil || x.Bytes != f.size {
+		if x, _, err = rebuild(f, f.size); err != nil {
+			g.Error = err.Error()
+			return g
+		}
+		x.setName(g.Name)
+		x.tail(f.size)
+		x.State = StateSealed
+	}
+	if open {
+		x.State = StateLive
+	}
 	return x.Segment
 }
 
 func (r *Reader) source(g Segment) source {
-	path := filepath.Join(r.dir, g.Name)
-	if g.State == StateLive {
-		path += ".open"
-	}
-	return source{Segment: g, path: path, index: indexPath(r.dir, g.Name)}
+	return source{Segment: g, path: filepath.Join(r.dir, g.Name), index: indexPath(r.dir, g.Name)}
 }
 
 // Segments returns the facts of all segments by sequence.
@@ -139,7 +133,8 @@ func (r *Reader) Blocks(name string, f func(pcapng.Block) error) error {
 		return err
 	}
 	defer freeBuffer(buf)
-	file, err := openSegment(r.source(g).path, buf)
+	src := r.source(g)
+	file, _, err := src.open(buf)
 	if err != nil {
 		return err
 	}

@@ -167,7 +167,7 @@ func TestDamagedIndexIsRebuilt(t *testing.T) {
 			s := reopen(t, dir)
 			after, err := readIndex(indexPath(dir, filepath.Base(path)), true)
 			must(t, err)
-			if !slices.EqualFunc(before.chunks, after.chunks, func(a, b Entry) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+			if !slices.EqualFunc(before.chunks, after.chunks, sameEntry) {
 				t.Errorf("chunks were\n%v\nand are now\n%v", before.chunks, after.chunks)
 			}
 			if c, _ := window(t, s, at(0), at(10)); len(c.numbers) != 1000 {

@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/ringside/ringside/pcapng"
 )
@@ -33,9 +34,19 @@ type Window struct {
 // source is a segment as a window reads it.
 type source struct {
 	Segment
-	path  string
+	path  string // of its file, once sealed
 	index string // path of the sidecar
 	live  *index // instead of the sidecar, if that does not exist yet or is no good
+}
+
+// open opens the segment's file, under whichever name it has: another process may be sealing it at this moment.
+func (g *source) open(buf []byte) (f *segmentFile, open bool, err error) {
+	for _, suffix := range []string{"", ".open", ""} {
+		if f, err = openSegment(g.path+suffix, buf); !errors.Is(err, os.ErrNotExist) {
+			return f, suffix != "", err
+		}
+	}
+	return nil, false, err
 }
 
 // load returns the index of the segment, rebuilt if need be.
@@ -43,20 +54,21 @@ func (g *source) load(buf []byte) (*index, error) {
 	if g.live != nil {
 		return g.live, nil
 	}
-	st, err := os.Stat(g.path)
+	f, _, err := g.open(buf)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
 	x, err := readIndex(g.index, true)
-	if err == nil && x.Bytes == st.Size() {
+	if err == nil && x.Bytes == f.size {
 		return x, nil
 	}
-	x, _, err = rebuildFile(g.path, st.Size(), buf)
+	x, _, err = rebuild(f, f.size)
 	if err != nil {
 		return nil, err
 	}
 	x.setName(g.Name)
-	x.tail(st.Size())
+	x.tail(f.size)
 	g.live = x // a window loads it twice
 	return x, nil
 }
@@ -69,11 +81,8 @@ func (s *Spool) Window(ctx context.Context, from, to time.Time) (*Window, error)
 	}
 	s.await(ctx, to.UnixNano())
 	asked := span{from.UnixNano(), to.UnixNano()}
-	sources, all, dir, err := s.hold(asked)
-	if err != nil {
-		return nil, fmt.Errorf("window: %w", err)
-	}
-	w, err := newWindow(asked, all, sources, func() { _ = os.RemoveAll(dir) })
+	sources, all, release := s.hold(asked)
+	w, err := newWindow(asked, all, sources, release)
 	if err != nil {
 		return nil, err
 	}
@@ -112,54 +121,68 @@ func (s *Spool) await(ctx context.Context, to int64) {
 	}
 }
 
-// hold links every segment that overlaps asked into a directory of its own, so that retention cannot remove it.
-func (s *Spool) hold(asked span) (sources []source, all span, dir string, err error) {
+// hold chooses the segments of a window and links them into a directory of its own, so that retention cannot remove
+// them. release removes that directory. Where no link can be made, on a full disk, the window reads the spool's own
+// files, and what retention removes meanwhile is missing from it and reported so.
+func (s *Spool) hold(asked span) (sources []source, all span, release func()) {
 	s.files.Lock()
 	defer s.files.Unlock()
 	s.mu.Lock()
 	s.windows++
-	dir = filepath.Join(s.cfg.Dir, windowsName, strconv.FormatUint(s.windows, 10))
+	dir := filepath.Join(s.cfg.Dir, windowsName, strconv.FormatUint(s.windows, 10))
 	var list []*Segment
-	var links []string
 	for _, g := range s.segments {
 		list = append(list, &g.Segment)
 		if !g.overlaps(asked.from, asked.to) {
 			continue
 		}
-		src := source{Segment: g.Segment, path: filepath.Join(dir, g.Name), index: indexPath(dir, g.Name)}
+		src := source{Segment: g.Segment, path: filepath.Join(s.cfg.Dir, g.Name), index: indexPath(s.cfg.Dir, g.Name)}
 		if g.index != nil {
 			x := *g.index
 			src.live = &x
 		}
 		sources = append(sources, src)
-		links = append(links, g.path(s.cfg.Dir))
 	}
 	all = bounds(list)
 	s.mu.Unlock()
-	if err := os.Mkdir(dir, 0o750); err != nil {
-		return nil, all, "", err
+	held, err := s.linkAll(dir, sources)
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		s.log.Warn("the segments of a window cannot be held while it is read", zap.Error(err),
+			zap.String("cure", "free space on the disk"))
+		return sources, all, func() {}
 	}
-	for i, src := range sources {
-		err := s.link(links[i], src.path)
-		if err == nil && src.live == nil {
-			err = s.disk.Link(indexPath(s.cfg.Dir, src.Name), src.index)
-			if errors.Is(err, os.ErrNotExist) {
+	return held, all, func() { _ = os.RemoveAll(dir) }
+}
+
+// linkAll links segments into dir and returns them with the paths there.
+func (s *Spool) linkAll(dir string, sources []source) (held []source, err error) {
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return nil, err
+	}
+	for _, g := range sources {
+		at := g
+		at.path, at.index = filepath.Join(dir, g.Name), indexPath(dir, g.Name)
+		err := s.link(g.path, at.path)
+		if err == nil && g.live == nil {
+			if err = s.disk.Link(g.index, at.index); errors.Is(err, os.ErrNotExist) {
 				err = nil // it is rebuilt
 			}
 		}
 		if err != nil {
-			_ = os.RemoveAll(dir)
-			return nil, all, "", fmt.Errorf("hold segment %s: %w: check that the file system has hard links and space", src.Name, err)
+			return nil, err
 		}
+		held = append(held, at)
 	}
-	return sources, all, dir, nil
+	return held, nil
 }
 
-// link links a segment's file, which may be sealed, and so renamed, at this moment.
-func (s *Spool) link(from, to string) error {
-	err := s.disk.Link(from, to)
-	if sealed, open := strings.CutSuffix(from, ".open"); open && errors.Is(err, os.ErrNotExist) {
-		return s.disk.Link(sealed, to)
+// link links a segment's file under whichever name it has: it may be sealed, and so renamed, at this moment.
+func (s *Spool) link(sealed, to string) (err error) {
+	for _, suffix := range []string{"", ".open", ""} {
+		if err = s.disk.Link(sealed+suffix, to); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	return err
 }

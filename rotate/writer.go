@@ -101,7 +101,7 @@ func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 			case closed == nil:
 				closed, closedIn = c.Close(func(n pcapng.Count) (uint64, uint64) { return w.live.statistics(&c.Summary, n) }), w.live
 			case closedIn != w.live: // its statistics are totals of the segment that failed
-				closed, closedIn = pcapng.AppendSummary(closed[:data], c.Summary), w.live
+				closed, closedIn = c.CloseAgain(data), w.live
 			}
 			err = w.live.write(closed)
 		}
