@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -12,9 +11,6 @@ import (
 	"github.com/ringside/ringside/capture/filter"
 	"go.uber.org/zap"
 )
-
-// ErrConfig marks errors that a change of the configuration cures.
-var ErrConfig = errors.New("configuration")
 
 const (
 	gatherFor   = 10 * time.Millisecond // changes of interfaces are taken together
@@ -52,7 +48,7 @@ type Capture struct {
 }
 
 // Open compiles the filter, finds the interfaces and opens their rings, which record from now on. An error that wraps
-// ErrConfig is the configuration's fault.
+// a *ConfigError is the configuration's fault.
 func Open(cfg Config, sink Sink, log *zap.Logger) (*Capture, error) {
 	c := &Capture{cfg: cfg, rules: rules(cfg.Interfaces), sink: sink, log: log, dir: newDirectory(cfg.Interfaces),
 		readers: map[int]*reader{}, ended: make(chan *reader)}
@@ -61,10 +57,10 @@ func Open(cfg Config, sink Sink, log *zap.Logger) (*Capture, error) {
 	}
 	var err error
 	if c.compiler, err = filter.NewCompiler(context.Background(), cfg.Services); err != nil {
-		return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+		return nil, wrong("services", "%w", err)
 	}
 	if c.exact, err = c.compiler.Program(nil, false); err != nil {
-		return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+		return nil, wrong("services", "%w", err)
 	}
 	if c.links, err = watchLinks(); err != nil {
 		return nil, err
@@ -85,7 +81,8 @@ func (c *Capture) open() error {
 		return err
 	}
 	err := c.reconcile()
-	if err != nil && (len(c.readers) == 0 || errors.Is(err, ErrConfig)) {
+	var config *ConfigError
+	if err != nil && (len(c.readers) == 0 || errors.As(err, &config)) {
 		return err
 	}
 	if err != nil {
@@ -102,8 +99,8 @@ func (c *Capture) checkRequired() error {
 			_, ok := rules{r}.match(l.name, l.loopback, c.links.uplinks[l.index])
 			return ok
 		}) {
-			errs = append(errs, fmt.Errorf("%w: capture.interfaces: %s is required and there is no such interface: "+
-				"correct the name (ip link lists them), or leave out require to wait for it", ErrConfig, r.Name))
+			errs = append(errs, wrong("interfaces", "%s is required and there is no such interface: "+
+				"correct the name (ip link lists them), or leave out require to wait for it", r.Name))
 		}
 	}
 	return errors.Join(errs...)
@@ -128,8 +125,8 @@ func (c *Capture) plan() error {
 		if !c.wantShared() {
 			need = int64(c.ownRings)*minBlocks*blockSize + reserve
 		}
-		return fmt.Errorf("%w: capture.ring: %d MiB leaves less than %d MiB for each of %d rings: raise capture.ring to %dMiB, "+
-			"or give interfaces ring: shared", ErrConfig, total>>20, minBlocks*blockSize>>20, c.ownRings+1, need>>20)
+		return wrong("ring", "%d MiB leaves less than %d MiB for each of %d rings: raise capture.ring to %dMiB, "+
+			"or give interfaces ring: shared", total>>20, minBlocks*blockSize>>20, c.ownRings+1, need>>20)
 	}
 	return nil
 }

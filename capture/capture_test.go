@@ -350,8 +350,8 @@ func TestStalledSinkIsCountedLoss(t *testing.T) {
 func TestRequiredInterfaceMissing(t *testing.T) {
 	needNamespace(t)
 	_, err := Open(Config{Services: postgres, Interfaces: []InterfaceRule{{Name: "up0", Require: true}}}, newMemory(4), zap.NewNop())
-	if !errors.Is(err, ErrConfig) {
-		t.Errorf("error %v, want one that wraps ErrConfig", err)
+	if !errors.As(err, new(*ConfigError)) {
+		t.Errorf("error %v, want a *ConfigError", err)
 	}
 }
 
@@ -361,8 +361,8 @@ func TestTooManyRings(t *testing.T) {
 	for i := range 4 {
 		cfg.Interfaces = append(cfg.Interfaces, InterfaceRule{Name: fmt.Sprintf("up%d", i)})
 	}
-	if _, err := Open(cfg, newMemory(4), zap.NewNop()); !errors.Is(err, ErrConfig) {
-		t.Errorf("error %v, want one that wraps ErrConfig", err)
+	if _, err := Open(cfg, newMemory(4), zap.NewNop()); !errors.As(err, new(*ConfigError)) {
+		t.Errorf("error %v, want a *ConfigError", err)
 	}
 }
 

@@ -78,8 +78,8 @@ func TestFilterTooLargeEvenCoarse(t *testing.T) {
 	limitFilters(t, 2048)
 	wire(t, "va0")
 	_, err := Open(Config{Services: manyServices(200, 3), Interfaces: []InterfaceRule{{Name: "va*"}}}, newMemory(4), zap.NewNop())
-	if !errors.Is(err, ErrConfig) {
-		t.Errorf("error %v, want one that wraps ErrConfig", err)
+	if !errors.As(err, new(*ConfigError)) {
+		t.Errorf("error %v, want a *ConfigError", err)
 	}
 	t.Log(err)
 }

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/ringside/ringside/capture/filter"
@@ -26,6 +27,21 @@ type InterfaceRule struct {
 	Name    string // Auto, a name, or a glob as path.Match reads it
 	Require bool   // refuse to start without it
 	Ring    string // RingOwn, RingShared, or "": own for Auto and names, shared for globs
+}
+
+// ConfigError is an error that a change of the configuration cures. Open joins several (errors.Join) when several keys
+// are wrong.
+type ConfigError struct {
+	Key string // such as capture.ring
+	Err error  // what is wrong with its value, and the cure
+}
+
+func (e *ConfigError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+func wrong(key, format string, args ...any) error {
+	return &ConfigError{Key: "capture." + key, Err: fmt.Errorf(format, args...)}
 }
 
 // Values of InterfaceRule.Ring.

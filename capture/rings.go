@@ -213,7 +213,7 @@ func (c *Capture) fit(exclude []int, attach func(*filter.Program) error) (*filte
 	if !c.coarse {
 		p, err := c.compiler.Program(exclude, false)
 		if err != nil {
-			return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+			return nil, wrong("services", "%w", err)
 		}
 		if err = attach(p); !errors.As(err, &refused) {
 			return p, err
@@ -224,11 +224,11 @@ func (c *Capture) fit(exclude []int, attach func(*filter.Program) error) (*filte
 	}
 	p, err := c.compiler.Program(exclude, true)
 	if err != nil {
-		return nil, fmt.Errorf("%w: capture.services: %w", ErrConfig, err)
+		return nil, wrong("services", "%w", err)
 	}
 	if err = attach(p); errors.As(err, &refused) {
-		err = fmt.Errorf("%w: capture.services: even the coarsened filter is too large for the kernel: %w: %s, or record fewer services",
-			ErrConfig, err, optmemCure(p))
+		err = wrong("services", "even the coarsened filter is too large for the kernel: %w: %s, or record fewer services",
+			err, optmemCure(p))
 	}
 	return p, err
 }

@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"fmt"
 	"path"
 	"strings"
 )
@@ -19,10 +18,10 @@ func glob(name string) bool { return strings.ContainsAny(name, `*?[\`) }
 func (rs rules) valid() error {
 	for _, r := range rs {
 		if _, err := path.Match(r.Name, ""); err != nil {
-			return fmt.Errorf("%w: capture.interfaces: %q is no glob (as in veth*): %w", ErrConfig, r.Name, err)
+			return wrong("interfaces", "%q is no glob (as in veth*): %w", r.Name, err)
 		}
 		if r.Ring != "" && r.Ring != RingOwn && r.Ring != RingShared {
-			return fmt.Errorf("%w: capture.interfaces: %s: ring %q: write own or shared", ErrConfig, r.Name, r.Ring)
+			return wrong("interfaces", "%s: ring %q: write own or shared", r.Name, r.Ring)
 		}
 	}
 	return nil

@@ -33,8 +33,8 @@ func TestRulesMatch(t *testing.T) {
 
 func TestRulesValid(t *testing.T) {
 	for _, bad := range []rules{{{Name: "veth["}}, {{Name: "eth0", Ring: "both"}}} {
-		if err := bad.valid(); !errors.Is(err, ErrConfig) {
-			t.Errorf("%+v: error %v, want one that wraps ErrConfig", bad, err)
+		if err := bad.valid(); !errors.As(err, new(*ConfigError)) {
+			t.Errorf("%+v: error %v, want a *ConfigError", bad, err)
 		}
 	}
 }

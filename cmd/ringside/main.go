@@ -95,7 +95,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &own):
 		return own.code
-	case errors.As(err, &conf), errors.Is(err, capture.ErrConfig):
+	case errors.As(err, &conf), errors.As(err, new(*capture.ConfigError)):
 		return exitUsage
 	}
 	return exitFailed

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"regexp"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -140,22 +138,32 @@ func sources(recorder *capture.Capture, spool *rotate.Spool) api.Sources {
 	}
 }
 
-var captureKey = regexp.MustCompile(`^configuration: (capture\.[a-z_]+): (.*)$`)
-
-// located gives errors that the configuration can cure the place of their key in the file. Capture knows the key and
-// not the file; its errors begin with the key, one a line.
+// located gives the errors that the configuration can cure the place of their key in the file, which capture does not know.
 func located(cfg *config.Config, err error) error {
-	if !errors.Is(err, capture.ErrConfig) {
+	var all config.Error
+	for _, wrong := range configErrors(err) {
+		var one *config.Error
+		if errors.As(cfg.Problem(wrong.Key, wrong.Err.Error()), &one) {
+			all.Problems = append(all.Problems, one.Problems...)
+		}
+	}
+	if all.Problems == nil {
 		return err
 	}
-	var all config.Error
-	for line := range strings.Lines(err.Error()) {
-		m := captureKey.FindStringSubmatch(strings.TrimSpace(line))
-		var one *config.Error
-		if m == nil || !errors.As(cfg.Problem(m[1], m[2]), &one) {
-			return err
-		}
-		all.Problems = append(all.Problems, one.Problems...)
-	}
 	return &all
+}
+
+// configErrors finds what capture has joined.
+func configErrors(err error) (list []*capture.ConfigError) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			list = append(list, configErrors(e)...)
+		}
+		return list
+	}
+	var one *capture.ConfigError
+	if errors.As(err, &one) {
+		list = append(list, one)
+	}
+	return list
 }
