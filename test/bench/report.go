@@ -21,6 +21,9 @@ func printLoads(out io.Writer, runs []run) error {
 	fmt.Fprintln(out)
 	for _, l := range measuredLoads {
 		us, them := medianCost(runs, l, "ringside"), medianCost(runs, l, "tcpdump")
+		if us == 0 || them == 0 { // one of them was left out
+			continue
+		}
 		fmt.Fprintf(out, "%s: %.0f against %.0f ns a packet captured, %.2f× of tcpdump (medians).\n\n", l, us, them, us/them)
 	}
 	return nil
