@@ -169,7 +169,7 @@ func (g *generator) ipv4(s Service, quotes bool) []byte {
 	h[7] = 0
 	later := g.chance(12)
 	if later {
-		binary.BigEndian.PutUint16(h[6:], uint16(h[6])<<8|uint16(1+g.IntN(0x1fff)))
+		binary.BigEndian.PutUint16(h[6:], uint16(h[6])<<8|g.fragmentOffset())
 	}
 	copy(h[12:], src.addr.AsSlice())
 	copy(h[16:], dst.addr.AsSlice())
@@ -183,6 +183,9 @@ func (g *generator) ipv4(s Service, quotes bool) []byte {
 	}
 	return append(h, g.transport(h[9], src.port, dst.port)...)
 }
+
+// fragmentOffset returns one in units of eight bytes, often with a single bit, so that each bit counts.
+func (g *generator) fragmentOffset() uint16 { return pick(g, 1<<g.IntN(13), uint16(1+g.IntN(0x1fff))) }
 
 // protocol returns the service's, or any.
 func (g *generator) protocol(s Service) byte {
@@ -256,7 +259,7 @@ func (g *generator) ipv6(s Service, quotes bool) []byte {
 		case extFrag:
 			h[at+2], h[at+3] = 0, h[at+3]&7 // the first one
 			if g.chance(40) {
-				binary.BigEndian.PutUint16(h[at+2:], uint16(1+g.IntN(0x1fff))<<3|1)
+				binary.BigEndian.PutUint16(h[at+2:], g.fragmentOffset()<<3|1)
 				h[at] = g.protocol(s)
 				return append(h, g.bytes(g.IntN(200))...)
 			}
