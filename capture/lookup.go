@@ -135,4 +135,3 @@ func (r *reader) refresh(ctx context.Context) error {
 	clear(r.seen.entries)
 	return nil
 }
-
