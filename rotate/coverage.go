@@ -147,8 +147,12 @@ func (a *account) keep(n pcapng.Note) bool {
 // coverage is the account so far.
 func (a *account) coverage() Coverage {
 	w := a.asked
-	c := Coverage{From: w.times().From, To: w.times().To, Packets: a.packets, Bytes: a.bytes, Segments: a.segments,
-		Interfaces: slices.Compact(slices.Sorted(slices.Values(a.names))), Rings: []RingCoverage{}, Notes: slices.Clone(a.notes[:min(len(a.notes), maxCoverageNotes)])}
+	c := Coverage{
+		From: w.times().From, To: w.times().To, Rings: []RingCoverage{},
+		Packets: a.packets, Bytes: a.bytes, Segments: a.segments,
+		Notes:      slices.Clone(a.notes[:min(len(a.notes), maxCoverageNotes)]),
+		Interfaces: slices.Compact(slices.Sorted(slices.Values(a.names))),
+	}
 	for ring, l := range a.rings {
 		covered := l.within(w)
 		rc := RingCoverage{Ring: ring, Covered: []Span{}}
@@ -165,7 +169,8 @@ func (a *account) coverage() Coverage {
 	}
 	for _, n := range a.notes {
 		if n.Kind == pcapng.NoteDropped && n.Packets > 0 {
-			c.Missing = append(c.Missing, Missing{span{n.From, n.To}.times(), n.Ring, MissingDropped, n.Packets, n.Text})
+			m := Missing{span{n.From, n.To}.times(), n.Ring, MissingDropped, n.Packets, n.Text}
+			c.Missing = append(c.Missing, m)
 		}
 	}
 	c.Missing = append(c.Missing, a.damaged...)

@@ -16,6 +16,20 @@
 //   - Window: the packets of a stretch of time, cut to the nanosecond, as one pcapng stream.
 //   - Coverage: what a window, as asked, does and does not hold, and why. Every window has one.
 //
+// # On disk
+//
+//	lock                                          flock, and the pid of who holds it
+//	00000042-20261122T190001.123456Z.pcapng       a sealed segment
+//	00000042-20261122T190001.123456Z.idx          its index
+//	00000043-20261122T190031.123789Z.pcapng.open  the live one
+//	pins/NAME/                                    links of the same names, and pin.json: what it is to hold
+//	windows/N/                                    links of what is being read; emptied at start
+//	damaged/                                      files that are no segments, set aside at start
+//
+// A segment is a row of chunks, each of whole pages and written at once: blocks of packets and notes of one ring,
+// interface statistics, and a summary that pads to the page. So the file can be read at any moment, by any tool, up to
+// the last chunk, and the writer does no work per packet.
+//
 // # Clocks
 //
 // Packets, chunks and windows carry wall-clock time, which can be stepped; nothing here assumes that it grows. Rotation

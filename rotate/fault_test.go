@@ -2,171 +2,18 @@ package rotate
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/ringside/ringside/pcapng"
 )
-
-// faulty is a disk whose operations fail or stall as a test says. A hook that is nil lets the operation through.
-type faulty struct {
-	disk
-	mu    sync.Mutex
-	hooks hooks
-}
-
-type hooks struct {
-	create, allocate, sync, publish, rename, link func() error
-	write                                         func(b []byte, off int64) (int, error) // n < 0: let it through
-	space                                         func() (free, total int64)
-	removed                                       func(path string)
-}
-
-func (d *faulty) set(h hooks) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.hooks = h
-}
-
-func (d *faulty) get() hooks {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.hooks
-}
-
-func call(f func() error) error {
-	if f == nil {
-		return nil
-	}
-	return f()
-}
-
-func (d *faulty) Create(path string) (file, error) {
-	if err := call(d.get().create); err != nil {
-		return nil, err
-	}
-	f, err := d.disk.Create(path)
-	return &faultyFile{f, d}, err
-}
-
-func (d *faulty) Publish(path string, b []byte) error {
-	if err := call(d.get().publish); err != nil {
-		return err
-	}
-	return d.disk.Publish(path, b)
-}
-
-func (d *faulty) Rename(from, to string) error {
-	if err := call(d.get().rename); err != nil {
-		return err
-	}
-	return d.disk.Rename(from, to)
-}
-
-func (d *faulty) Link(from, to string) error {
-	if err := call(d.get().link); err != nil {
-		return err
-	}
-	return d.disk.Link(from, to)
-}
-
-func (d *faulty) Remove(path string) error {
-	if f := d.get().removed; f != nil {
-		f(path)
-	}
-	return d.disk.Remove(path)
-}
-
-func (d *faulty) Space(dir string) (int64, int64, error) {
-	if f := d.get().space; f != nil {
-		free, total := f()
-		return free, total, nil
-	}
-	return d.disk.Space(dir)
-}
-
-type faultyFile struct {
-	file
-	d *faulty
-}
-
-func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
-	if hook := f.d.get().write; hook != nil {
-		n, err := hook(b, off)
-		if err == nil && n < 0 {
-			return f.file.WriteAt(b, off)
-		}
-		if n > 0 {
-			_, _ = f.file.WriteAt(b[:n], off)
-		}
-		return max(n, 0), err
-	}
-	return f.file.WriteAt(b, off)
-}
-
-func (f *faultyFile) Allocate(off, n int64) error {
-	if err := call(f.d.get().allocate); err != nil {
-		return err
-	}
-	return f.file.Allocate(off, n)
-}
-
-func (f *faultyFile) Sync() error {
-	if err := call(f.d.get().sync); err != nil {
-		return err
-	}
-	return f.file.Sync()
-}
-
-// steppable is a clock that a test sets; it goes on with the bubble's time.
-type steppable struct{ step, boot atomic.Int64 }
-
-func (c *steppable) now() (wall, boot int64) {
-	now := time.Now().UnixNano()
-	return now + c.step.Load(), now + c.boot.Load()
-}
-
-// newSteppable returns a clock that says second.
-func newSteppable() *steppable {
-	c := &steppable{}
-	c.step.Store(second - time.Now().UnixNano())
-	return c
-}
-
-// faultyRecording records to a faulty disk, in a bubble, with a clock that can be stepped.
-func faultyRecording(t *testing.T, cfg Config) (*recording, *faulty, *steppable, *observer.ObservedLogs) {
-	t.Helper()
-	core, logs := observer.New(zapcore.WarnLevel)
-	s := &Spool{}
-	d, c := &faulty{disk: osDisk{&s.direct}}, newSteppable()
-	must(t, s.start(cfg, zap.New(core), d, c))
-	return run(t, s), d, c, logs
-}
-
-// send puts chunks of 10 packets, one a second of the ring's time, and waits until each is written or lost.
-func (r *recording) send(chunks int) {
-	r.t.Helper()
-	for range chunks {
-		to, ok := r.to["eth0"]
-		if !ok {
-			to = second
-		}
-		r.chunk("eth0", to+1e9, 10, 100)
-		synctest.Wait()
-	}
-}
 
 // What one fault costs. Ten chunks are written before it, ten while it lasts, ten after.
 func TestFaults(t *testing.T) {
@@ -452,69 +299,6 @@ func TestWriteLimit(t *testing.T) {
 		r.stop() // what is queued is written at once
 		if d := time.Since(start); d > time.Second || r.Stats().WrittenPackets != 8400 {
 			t.Errorf("%d packets written, stopping took %v", r.Stats().WrittenPackets, d)
-		}
-	})
-}
-
-// The wall clock is set back and forth while recording. Packets that bear the same time are all found.
-func TestClockSteps(t *testing.T) {
-	for _, step := range []time.Duration{-5 * time.Second, 3 * time.Hour} {
-		t.Run(fmt.Sprint(step), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				cfg := config(t.TempDir())
-				r, _, clock, _ := faultyRecording(t, cfg)
-				r.send(10)
-				clock.step.Add(int64(step))
-				r.to["eth0"] += int64(step)
-				r.send(10)
-				clock.step.Add(int64(50 * time.Millisecond)) // a correction that is no step
-				r.send(1)
-				if st := r.Stats(); st.ClockSteps != 1 || st.Segments != 2 {
-					t.Errorf("%d clock steps and %d segments, want 1 and 2", st.ClockSteps, st.Segments)
-				}
-				lo, hi := at(-10), at(21).Add(max(step, 0))
-				c, _ := window(t, r, lo, hi)
-				slices.Sort(c.numbers)
-				if !slices.Equal(c.numbers, numbers(0, 210)) {
-					t.Errorf("%d packets, want all 210", len(c.numbers))
-				}
-				if len(c.notes) == 0 || c.notes[0].Kind != pcapng.NoteClock || c.notes[0].Step != int64(step) {
-					t.Errorf("notes %v, want the step by %v", c.notes, step)
-				}
-				if step < 0 { // seconds 6 to 9 were lived twice
-					if c, _ := window(t, r, at(6), at(9)); len(c.numbers) != 60 {
-						t.Errorf("%d packets in seconds that came twice, want 60", len(c.numbers))
-					}
-				}
-			})
-		})
-	}
-}
-
-// A clock set while the recorder was not running is noted when it starts again.
-func TestClockStepWhileStopped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := config(t.TempDir())
-		r, _, _, _ := faultyRecording(t, cfg)
-		r.send(10)
-		r.stop()
-		s := &Spool{}
-		clock := newSteppable()
-		clock.step.Add(int64(-time.Hour))
-		must(t, s.start(cfg, zap.NewNop(), osDisk{&s.direct}, clock))
-		r2 := run(t, s)
-		r2.to["eth0"] = second - int64(time.Hour)
-		r2.send(1)
-		c, _ := window(t, r2, at(-4000), at(1))
-		var kinds []string
-		for _, n := range c.notes {
-			kinds = append(kinds, n.Kind)
-		}
-		if !slices.Equal(kinds, []string{pcapng.NoteGap, pcapng.NoteClock}) || c.notes[1].Step != int64(-time.Hour) {
-			t.Errorf("notes %v, want gap and step", c.notes)
-		}
-		if n := s.Stats().ClockSteps; n != 1 {
-			t.Errorf("%d clock steps, want 1", n)
 		}
 	})
 }

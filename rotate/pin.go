@@ -41,8 +41,8 @@ var pinPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 var ErrNoPin = errors.New("no such pin")
 
 // Pin holds every segment that overlaps [from, to), the live one too, and goes on to do so for segments that open
-// until to. When it returns, the pin survives a crash. The same name again adds what is missing and widens the pin. The name is
-// letters, digits, '.', '_' and '-'.
+// until to. When it returns, the pin survives a crash; after an error it holds what it could. The same name again adds
+// what is missing and widens the pin. The name is letters, digits, '.', '_' and '-'.
 func (s *Spool) Pin(name string, from, to time.Time) (*Pin, error) {
 	if !pinPattern.MatchString(name) {
 		return nil, fmt.Errorf("pin %q: a name is 1 to 128 letters, digits, '.', '_' or '-', and begins with a letter or digit", name)
