@@ -41,7 +41,8 @@ func setSysctl(t *testing.T, name, value string) {
 	}
 }
 
-// newVeth makes a pair of veths and returns their indexes.
+// newVeth makes a pair of veths, of which a sends and b receives, and returns their indexes. Brought up last, with its
+// peer there, a has its carrier and queue at once; b gets them from a worker of the kernel, some time later.
 func newVeth(t *testing.T, a, b string) (int, int) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
@@ -50,7 +51,7 @@ func newVeth(t *testing.T, a, b string) (int, int) {
 		t.Fatal(err)
 	}
 	var index []int
-	for _, name := range []string{a, b} {
+	for _, name := range []string{b, a} {
 		link, err := netlink.LinkByName(name)
 		if err == nil {
 			err = netlink.LinkSetUp(link)
@@ -60,7 +61,7 @@ func newVeth(t *testing.T, a, b string) (int, int) {
 		}
 		index = append(index, link.Attrs().Index)
 	}
-	return index[0], index[1]
+	return index[1], index[0]
 }
 
 // tap is a packet socket on one interface.
