@@ -30,6 +30,8 @@
 // transport offset at hand, it is then exact for tags left in the data (raw sockets on egress) and for authentication
 // headers, where the kernel's dissector stops short, and the process reaches the same answer without that dissector.
 //
-// Devices without a link header (tun, WireGuard, IP tunnels), told by their ARPHRD type, are read from their IP header.
+// Devices without a link header (tun, WireGuard, IP tunnels), told by their ARPHRD type, are read from their IP header;
+// expressions that speak of one, or of vlan, inbound, outbound or ifindex, match nothing there.
+//
 // The package runs tcpdump and holds no goroutine, socket or file.
 package filter

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -122,7 +123,10 @@ const packets = 12_000
 // Every packet is sent once over a veth; on its way out (tags in the data) and in (outer tag stripped by the kernel),
 // sockets with the programs of all sets and with references compiled by libpcap listen side by side.
 func TestKernel(t *testing.T) {
-	compiled := compileReferences(t)
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace and packet sockets need CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW: run as root")
+	}
+	compiled := compileReferences(t) // before the thread is in the namespace, on several
 	inNamespace(t)
 	setSysctl(t, "net/core/optmem_max", fmt.Sprint(16<<20)) // of this namespace; the references are large
 	a, b := newVeth(t, "fa", "fb")

@@ -58,6 +58,10 @@ const (
 // tagTypes are the EtherTypes of VLAN tags, those libpcap knows too.
 var tagTypes = []uint32{0x8100, 0x88a8, 0x9100}
 
+// quotingTypes are the ICMP messages that quote a packet (RFC 792): unreachable, source quench, redirect, time exceeded,
+// parameter problem.
+var quotingTypes = []uint32{3, 4, 5, 11, 12}
+
 // builder writes the program of a list of stages.
 type builder struct {
 	*assembler
@@ -192,10 +196,10 @@ func (b *builder) parseIPv4() {
 	b.need(8 + 20)
 	quote := b.label()
 	b.add(bpf.LoadIndirect{Off: 0, Size: 1})
-	for _, unreachableQuenchRedirectExceededParameter := range []uint32{3, 4, 5, 11} {
-		b.branch(jeq, unreachableQuenchRedirectExceededParameter, quote, next)
+	for _, kind := range quotingTypes {
+		b.branch(jeq, kind, quote, next)
 	}
-	b.branch(jeq, 12, next, b.other)
+	b.goTo(b.other)
 	b.explain("ICMP: the quoted packet")
 	b.place(quote)
 	b.headerIPv4(8, b.other)

@@ -85,6 +85,10 @@ func tcpdump(ctx context.Context, text string, options ...string) ([]bpf.RawInst
 		return nil, fmt.Errorf("filter %q: expressions are compiled by tcpdump, which is not installed: install it, or name ports", text)
 	case errors.As(err, &exit):
 		why := strings.TrimPrefix(strings.TrimSpace(complaint.String()), "tcpdump: ")
+		if strings.Contains(why, "don't have permission") {
+			return nil, fmt.Errorf("filter %q: to compile vlan, inbound, outbound and ifindex, tcpdump opens an interface and needs "+
+				"CAP_NET_RAW: run as root, or give the capability by setcap or securityContext", text)
+		}
 		return nil, &refusedExpression{text, strings.ReplaceAll(why, "\n", " ")}
 	case err != nil:
 		return nil, fmt.Errorf("filter %q: run tcpdump: %w", text, err)
