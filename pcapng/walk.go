@@ -41,6 +41,11 @@ func Parse(b []byte) (Block, error) {
 	return Block{Type: typ, Raw: b[:length], Body: b[8 : length-4]}, nil
 }
 
+// IsSection reports whether b, of at least 12 bytes, is the beginning of a little-endian Section Header Block.
+func IsSection(b []byte) bool {
+	return len(b) >= 12 && le.Uint32(b) == TypeSection && le.Uint32(b[8:]) == byteOrderMagic
+}
+
 // Walker reads the blocks of a stream in order. It is not safe for concurrent use.
 type Walker struct {
 	r    io.Reader

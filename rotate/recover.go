@@ -3,6 +3,7 @@ package rotate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,7 @@ func (s *Spool) adopt(base string, open bool, buf []byte) *segment {
 		if open { // it died between index and name
 			s.reopenName(g)
 		}
+		s.checkHead(g)
 		return g
 	}
 	if err := s.restore(g, st.Size(), buf); err != nil {
@@ -99,6 +101,25 @@ func (s *Spool) adopt(base string, open bool, buf []byte) *segment {
 		return nil
 	}
 	return g
+}
+
+// checkHead warns of a segment that windows can serve by its index and that no tool can open.
+func (s *Spool) checkHead(g *segment) {
+	var head [12]byte
+	f, err := os.Open(g.path(s.cfg.Dir))
+	if err == nil {
+		_, err = io.ReadFull(f, head[:])
+		_ = f.Close()
+	}
+	if err == nil && !pcapng.IsSection(head[:]) {
+		err = errors.New("it does not begin with a section header")
+	}
+	if err == nil {
+		return
+	}
+	s.mark(g, "damaged: "+bare(err).Error())
+	s.log.Error("a segment's beginning is damaged: tools cannot open the file; windows still serve what is whole in it",
+		zap.String("segment", g.Name), zap.Error(err), zap.String("cure", "check the disk (dmesg)"))
 }
 
 // restore makes the index of a segment from its blocks. A segment that was being written is cut back to its last

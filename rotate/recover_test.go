@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/ringside/ringside/pcapng"
 )
@@ -212,6 +214,24 @@ func TestWhatIsNoSegmentIsSetAside(t *testing.T) {
 				t.Errorf("the next sequence is %d, want more than that of the file set aside", s.next)
 			}
 		})
+	}
+}
+
+// A segment that no tool can open any more is named at start; what is whole in it is still served.
+func TestDamagedBeginningIsNamed(t *testing.T) {
+	dir, path := sealedSegment(t)
+	overwrite(t, path, 0, make([]byte, 16))
+	core, logs := observer.New(zapcore.ErrorLevel)
+	s, err := Open(config(dir), zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := logs.FilterField(zap.String("segment", filepath.Base(path))).Len(); got != 1 {
+		t.Errorf("%d log lines name %s, want 1", got, filepath.Base(path))
+	}
+	if c, _ := window(t, s, at(0), at(10)); len(c.numbers) != 1000 {
+		t.Errorf("%d packets served, want 1000", len(c.numbers))
 	}
 }
 

@@ -47,9 +47,10 @@ type Spool struct {
 	notes       []pcapng.Note       // waiting for the next meta page
 	progress    map[string]progress // by ring
 	changed     chan struct{}       // closed when progress has changed
-	damaged     int64               // bytes of files set aside
-	windows     uint64              // names the directories of windows
-	gap         int64               // end of what earlier runs covered, 0 once it is noted
+	began       beginning
+	damaged     int64  // bytes of files set aside
+	windows     uint64 // names the directories of windows
+	gap         int64  // end of what earlier runs covered, 0 once it is noted
 	gapText     string
 	steady      time.Time // since when the wall clock has had no step, on the monotonic clock
 	whyBuffered string
@@ -61,6 +62,12 @@ type Spool struct {
 type progress struct {
 	to int64     // covered to, wall-clock ns
 	at time.Time // when that was heard of, on the monotonic clock
+}
+
+// beginning is when Run began; zero before.
+type beginning struct {
+	wall int64     // wall-clock ns
+	at   time.Time // on the monotonic clock
 }
 
 // Open creates the spool's directory if need be, locks it, recovers what a dead process left, and applies retention.

@@ -102,7 +102,8 @@ func (s *Spool) await(ctx context.Context, to int64) {
 	defer timeout.Stop()
 	for {
 		s.mu.Lock()
-		behind := false
+		// In the first second of a run no ring has been heard of yet.
+		behind := len(s.progress) == 0 && s.began.wall != 0 && to > s.began.wall && time.Since(s.began.at) < patience
 		for _, p := range s.progress {
 			behind = behind || p.to < to && time.Since(p.at) < patience+time.Second
 		}

@@ -348,3 +348,20 @@ func (l *limited) Write(b []byte) (int, error) {
 	l.n -= len(b)
 	return len(b), nil
 }
+
+// A window asked for in the first second of a run waits for the first chunk.
+func TestWindowOfTheFirstSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(t, config(t.TempDir()))
+		synctest.Wait()
+		now := time.Now()
+		time.AfterFunc(900*time.Millisecond, func() {
+			r.to["eth0"] = now.UnixNano()
+			r.chunk("eth0", now.Add(time.Second).UnixNano(), 10, 100)
+		})
+		c, _ := window(t, r, now, now.Add(500*time.Millisecond))
+		if waited := time.Since(now); len(c.numbers) == 0 || waited != 900*time.Millisecond {
+			t.Errorf("%d packets after %v, want some as soon as the chunk came", len(c.numbers), waited)
+		}
+	})
+}

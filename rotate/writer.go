@@ -45,6 +45,9 @@ func (s *Spool) Run(ctx context.Context) error {
 	w := &writer{s: s, slots: make(chan struct{}, 4*maxSealing), limit: newBucket(s.cfg.WriteLimit), lost: map[string]*pcapng.Note{}}
 	wall, boot := s.clock.now()
 	w.offset = wall - boot
+	s.mu.Lock()
+	s.began = beginning{wall, time.Now()}
+	s.mu.Unlock()
 	janitor := make(chan struct{})
 	go func() {
 		defer close(janitor)
