@@ -164,7 +164,7 @@ func (c *Capture) openReader(index int, name string, exclude []int) error {
 	if index == 0 {
 		size = c.sharedSize
 	}
-	used, err := c.fit(exclude, func(p *filter.Program) (err error) {
+	used, err := c.fit(exclude, index == 0, func(p *filter.Program) (err error) {
 		ring, err = openRing(index, size, p.Instructions())
 		return err
 	})
@@ -207,19 +207,23 @@ func (c *Capture) unused(name string, index int) string {
 	return name
 }
 
-// fit attaches the exact program or, if the kernel refuses it, from then on the coarsened one, and returns which.
-func (c *Capture) fit(exclude []int, attach func(*filter.Program) error) (*filter.Program, error) {
+// fit attaches the exact program or, if the kernel refuses it, from then on the coarsened one, and returns which. A program
+// that is to be replaced must leave room for the next, or the kernel would take neither that nor a coarser one.
+func (c *Capture) fit(exclude []int, replaced bool, attach func(*filter.Program) error) (*filter.Program, error) {
 	var refused *refusedError
 	if !c.coarse {
 		p, err := c.compiler.Program(exclude, false)
 		if err != nil {
 			return nil, wrong("services", "%w", err)
 		}
-		if err = attach(p); !errors.As(err, &refused) {
+		limit, unknown := filter.MemoryLimit()
+		if replaced && unknown == nil && !p.Fits(limit) {
+			err = fmt.Errorf("a filter of %d instructions and its successor need more than %d bytes", p.Len(), limit)
+		} else if err = attach(p); !errors.As(err, &refused) {
 			return p, err
 		}
 		c.coarse = true
-		c.log.Warn("the kernel refused the exact filter; a coarser one is used and finished in the process, which costs CPU",
+		c.log.Warn("the exact filter is too large for the kernel; a coarser one is used and finished in the process, which costs CPU",
 			zap.Error(err), zap.String("cure", optmemCure(p)))
 	}
 	p, err := c.compiler.Program(exclude, true)
@@ -242,7 +246,7 @@ func optmemCure(p *filter.Program) string {
 // swap replaces a ring's filter. If the kernel refuses, the old one stays: then packets of interfaces that should be left
 // out reach the process, which leaves them out itself.
 func (c *Capture) swap(r *reader, exclude []int) error {
-	used, err := c.fit(exclude, func(p *filter.Program) error {
+	used, err := c.fit(exclude, true, func(p *filter.Program) error {
 		if c.coarse {
 			r.exact.Store(c.exact) // before the first packet that the coarse filter lets through
 		}
