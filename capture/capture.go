@@ -211,9 +211,7 @@ func (c *Capture) gather(alive bool) {
 		}
 	}
 	c.log.Info("interface changes came faster than they could be read; listing interfaces anew")
-	if err := c.links.again(); err != nil {
-		c.log.Error("interfaces are no longer followed; those recorded stay so", zap.Error(err))
-	}
+	c.links.deaf = true // reconcile cures it
 }
 
 func (c *Capture) stop() error {

@@ -403,3 +403,16 @@ func rename(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+// When the kernel has more to tell than its buffer holds, the subscription ends; interfaces are then listed anew.
+func TestSubscriptionIsRenewed(t *testing.T) {
+	needNamespace(t)
+	wire(t, "va0")
+	m := newMemory(16)
+	c, stop := start(t, m, nil, "va*")
+	await(t, c, "va0", StateRecording)
+	c.links.done <- struct{}{} // as its reader sees the end of the subscription
+	wire(t, "va1")
+	await(t, c, "va1", StateRecording)
+	stop()
+}

@@ -27,6 +27,7 @@ type links struct {
 	gone    map[int]bool // interfaces deleted since forgetGone
 	uplinks map[int]bool // that have, or had while they were there, a default route
 	stale   bool         // uplinks may lack one
+	deaf    bool         // there is no subscription: again has failed
 }
 
 // watchLinks subscribes first and lists then, so that no change falls between.
@@ -60,7 +61,9 @@ func (w *links) subscribe() error {
 // again subscribes anew after a subscription has ended: the kernel had more to tell than its buffer holds.
 func (w *links) again() error {
 	close(w.done)
-	return w.subscribe()
+	err := w.subscribe()
+	w.deaf = err != nil
+	return err
 }
 
 func (w *links) close() {

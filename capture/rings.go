@@ -18,6 +18,9 @@ import (
 // the error, and does not keep the rest from being.
 func (c *Capture) reconcile() error {
 	var errs []error
+	if c.links.deaf {
+		errs = append(errs, c.links.again())
+	}
 	if c.links.stale {
 		errs = append(errs, c.links.dumpUplinks())
 	}
