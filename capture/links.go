@@ -25,6 +25,7 @@ type links struct {
 	routes  chan netlink.RouteUpdate
 	list    map[int]link
 	gone    map[int]bool // interfaces deleted since forgetGone
+	changed map[int]bool // interfaces to be placed
 	uplinks map[int]bool // that have, or had while they were there, a default route
 	stale   bool         // uplinks may lack one
 	deaf    bool         // there is no subscription: again has failed
@@ -36,7 +37,7 @@ func watchLinks() (*links, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink route socket: %w", err)
 	}
-	w := &links{handle: h, gone: map[int]bool{}, uplinks: map[int]bool{}}
+	w := &links{handle: h, gone: map[int]bool{}, changed: map[int]bool{}, uplinks: map[int]bool{}}
 	if err := w.subscribe(); err != nil {
 		w.close()
 		return nil, err
@@ -94,11 +95,13 @@ func (w *links) dump() error {
 func (w *links) remove(index int) {
 	delete(w.list, index)
 	delete(w.uplinks, index)
+	delete(w.changed, index)
 	w.gone[index] = true
 }
 
 func (w *links) put(l netlink.Link) {
 	a := l.Attrs()
+	w.changed[a.Index] = true
 	w.list[a.Index] = link{
 		name: a.Name, index: a.Index, hatype: hatypeOf(a.EncapType),
 		up:       a.RawFlags&unix.IFF_UP != 0,
@@ -130,6 +133,13 @@ func (w *links) apply(u netlink.LinkUpdate) {
 
 // applyRoute takes one change of a route.
 func (w *links) applyRoute(u netlink.RouteUpdate) { w.stale = w.stale || isDefault(u.Route) }
+
+// changeAll has every interface placed anew.
+func (w *links) changeAll() {
+	for index := range w.list {
+		w.changed[index] = true
+	}
+}
 
 // isDefault reports whether a change of a route may change the uplinks.
 func isDefault(r netlink.Route) bool {
@@ -165,8 +175,9 @@ func (w *links) addUplinks(r netlink.Route) {
 		indexes = append(indexes, hop.LinkIndex)
 	}
 	for _, index := range indexes {
-		if l, ok := w.list[index]; ok && !l.loopback {
+		if l, ok := w.list[index]; ok && !l.loopback && !w.uplinks[index] {
 			w.uplinks[index] = true
+			w.changed[index] = true
 		}
 	}
 }

@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,10 +26,12 @@ func (c *Capture) reconcile() error {
 		errs = append(errs, c.links.dumpUplinks())
 	}
 	c.forgetGone()
-	for _, l := range c.linkList() {
-		if err := c.place(l); err != nil {
+	for _, index := range slices.Sorted(maps.Keys(c.links.changed)) {
+		if err := c.place(c.links.list[index]); err != nil {
 			errs = append(errs, err)
+			continue
 		}
+		delete(c.links.changed, index)
 	}
 	errs = append(errs, c.share())
 	return errors.Join(errs...)
@@ -276,6 +279,7 @@ func (c *Capture) readerEnded(r *reader) {
 		}
 	}
 	c.mu.Unlock()
+	c.links.changeAll() // those it had, and those that wait for a ring of their own
 	if r.err != nil {
 		c.log.Error("a ring has failed and is opened anew", zap.String("ring", r.name), zap.Error(r.err))
 	}
