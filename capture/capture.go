@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	gatherFor   = 10 * time.Millisecond // changes of interfaces are taken together
-	swapEvery   = 50 * time.Millisecond // least time between two filters of the shared ring
+	gatherFor   = 25 * time.Millisecond // changes of interfaces are taken together
+	swapEvery   = 100 * time.Millisecond // least time between two filters of the shared ring
 	retryEvery  = time.Second           // after netlink or a ring failed
 	stopTimeout = 5 * time.Second       // for the last chunks, when the spool takes none
 )
