@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	gatherFor   = 25 * time.Millisecond // changes of interfaces are taken together
+	gatherFor   = 25 * time.Millisecond  // changes of interfaces are taken together
 	swapEvery   = 100 * time.Millisecond // least time between two filters of the shared ring
-	retryEvery  = time.Second           // after netlink or a ring failed
-	stopTimeout = 5 * time.Second       // for the last chunks, when the spool takes none
+	retryEvery  = time.Second            // after netlink or a ring failed
+	stopTimeout = 5 * time.Second        // for the last chunks, when the spool takes none
 )
 
 // Capture records the interfaces that its rules name. Open makes it, Run runs it; Status may be called at any time.

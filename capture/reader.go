@@ -19,6 +19,10 @@ const (
 	stepLeast = 50 * time.Millisecond
 	// disorder is by how much packets of several CPUs may be out of time order in a ring (measured: 7.2 ms).
 	disorder = 10 * time.Millisecond
+	// gatherMost is how long at most a reader that has caught up with a busy ring lets blocks gather, instead of waking
+	// for each; gatherPart is the part of the ring that they may fill meanwhile.
+	gatherMost = 8 * time.Millisecond
+	gatherPart = 8
 )
 
 // reader moves the packets of one ring into chunks. All fields below the line are its goroutine's own.
@@ -84,6 +88,7 @@ func (r *reader) read(ctx context.Context) error {
 	}
 	var until int64 // when stopping: covered at least to here
 	var deadline time.Time
+	var busy pace
 	for {
 		now := time.Now()
 		if err := r.checkClock(ctx, now.UnixNano(), int64(now.Sub(r.start))); err != nil {
@@ -94,6 +99,7 @@ func (r *reader) read(ctx context.Context) error {
 		}
 		b, ok := r.ring.ready()
 		if ok {
+			busy.took(b.full())
 			if err := r.encode(ctx, b); err != nil {
 				return err
 			}
@@ -120,20 +126,44 @@ func (r *reader) read(ctx context.Context) error {
 		if ok {
 			continue
 		}
-		if err := r.wait(until != 0); err != nil {
+		if err := r.wait(busy.rest(now, r.ring.blocks), until != 0); err != nil {
 			return err
 		}
 	}
 }
 
-// wait sleeps until a block is ready, the chunk is due, or stop is called.
-func (r *reader) wait(stopping bool) error {
-	wake := r.wake
-	if stopping {
-		wake = -1 // it stays readable
-		return r.ring.wait(wake, 10*time.Millisecond)
+// pace is how fast a ring fills: full blocks in a row since a time.
+type pace struct {
+	blocks int
+	since  time.Time
+}
+
+func (p *pace) took(full bool) {
+	p.blocks++
+	if !full {
+		p.blocks = 0
 	}
-	return r.ring.wait(wake, time.Until(r.chunkDue)+time.Millisecond)
+}
+
+// rest is how long to let blocks gather in a ring of so many, 0 if it is not busy. It begins a new count.
+func (p *pace) rest(now time.Time, ring int) time.Duration {
+	n, took := p.blocks, now.Sub(p.since)
+	p.blocks, p.since = 0, now
+	if n == 0 {
+		return 0
+	}
+	return min(gatherMost, took*time.Duration(ring)/time.Duration(gatherPart*n))
+}
+
+// wait sleeps until a block is ready, the chunk is due, or stop is called; on a busy ring, for rest.
+func (r *reader) wait(rest time.Duration, stopping bool) error {
+	switch {
+	case stopping:
+		return r.ring.wait(-1, 10*time.Millisecond) // wake stays readable
+	case rest >= time.Millisecond: // poll's unit
+		return pause(r.wake, rest)
+	}
+	return r.ring.wait(r.wake, time.Until(r.chunkDue)+time.Millisecond)
 }
 
 // lag is how far a ring without a ready block may be behind: the kernel retires a block that has packets within two

@@ -89,3 +89,33 @@ func TestLossIsDated(t *testing.T) {
 		t.Errorf("the chunk has %d dropped packets, want 18", m.summaries[0].Dropped)
 	}
 }
+
+// A reader rests for an eighth of the time in which the ring would fill, and never when blocks come by time.
+func TestPace(t *testing.T) {
+	tests := []struct {
+		name string
+		full []bool // blocks of the last 8 ms
+		ring int
+		want time.Duration
+	}{
+		{"idle", nil, 112, 0},
+		{"blocks whose time was over", []bool{false, false}, 112, 0},
+		{"one in time after full ones", []bool{true, true, false}, 112, 0},
+		{"moderate", []bool{true, true}, 112, gatherMost},
+		{"fast", []bool{true, true, true, true, true, true, true, true}, 32, 4 * time.Millisecond},
+		{"a full ring at once", []bool{true, true, true, true, true, true, true, true}, 8, time.Millisecond},
+	}
+	for _, tt := range tests {
+		begin := time.Now()
+		p := pace{since: begin}
+		for _, full := range tt.full {
+			p.took(full)
+		}
+		if got := p.rest(begin.Add(8*time.Millisecond), tt.ring); got != tt.want {
+			t.Errorf("%s: rests %v, want %v", tt.name, got, tt.want)
+		}
+		if got := p.rest(begin.Add(16*time.Millisecond), tt.ring); got != 0 {
+			t.Errorf("%s: rests %v again, without new blocks", tt.name, got)
+		}
+	}
+}

@@ -158,6 +158,9 @@ func (r *ring) ready() (block, bool) {
 	return b, atomic.LoadUint32(b.status())&unix.TP_STATUS_USER != 0
 }
 
+// full reports whether the kernel handed the block over because it was full, not because its time was over.
+func (b block) full() bool { return atomic.LoadUint32(b.status())&unix.TP_STATUS_BLK_TMO == 0 }
+
 // release gives the block that ready returned back to the kernel. No slice of it may be used afterwards. It must come
 // before any poll: poll returns at once, again and again, while the previous block is not the kernel's.
 func (r *ring) release(b block) {
@@ -186,6 +189,15 @@ func (r *ring) statistics() (unix.TpacketStatsV3, error) {
 		return unix.TpacketStatsV3{}, fmt.Errorf("read packet statistics: %w", err)
 	}
 	return *s, nil
+}
+
+// pause blocks for the given time or until wake is readable.
+func pause(wake int, d time.Duration) error {
+	fds := [1]unix.PollFd{{Fd: int32(wake), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds[:], int(d.Milliseconds())); err != nil && err != unix.EINTR {
+		return fmt.Errorf("poll eventfd: %w", err)
+	}
+	return nil
 }
 
 // wait blocks until the next block is ready, wake is readable, or the time is over. A socket whose interface went down
