@@ -31,7 +31,11 @@ func (c *Capture) tell(i *iface, what string) {
 	case glob(i.rule):
 		level = zapcore.DebugLevel
 	}
-	c.log.Log(level, "interface "+what, zap.String("interface", i.name), zap.String("ring", i.ring), zap.String("why", i.why))
+	fields := []zap.Field{zap.String("interface", i.name), zap.String("ring", i.ring)}
+	if i.why != "" {
+		fields = append(fields, zap.String("why", i.why))
+	}
+	c.log.Log(level, "interface "+what, fields...)
 }
 
 // tellWaiting warns once, at start, of what is configured and not there.

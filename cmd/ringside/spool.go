@@ -157,7 +157,7 @@ func listSpool(out io.Writer, r *rotate.Reader, asJSON bool) error {
 		t.row(s.Sequence, stamp(s.From), stamp(s.To), s.Packets, size(s.Bytes), s.Dropped, state)
 		packets, dropped, bytes = packets+s.Packets, dropped+s.Dropped, bytes+s.Bytes
 	}
-	t.row(fmt.Sprintf("%d segments", len(list.Segments)), "", "", packets, size(bytes), dropped, "")
+	t.row(fmt.Sprintf("total: %d", len(list.Segments)), "", "", packets, size(bytes), dropped, "")
 	if err := t.flush(); err != nil {
 		return err
 	}
