@@ -91,7 +91,10 @@ func (s *Spool) createPin(p *pin) error {
 
 // extendPin links what overlaps the pin and is not linked yet. The caller holds files.
 func (s *Spool) extendPin(p *pin) error {
-	type link struct{ from, name string }
+	type link struct {
+		from, name string
+		bytes      int64 // of a segment
+	}
 	var links []link
 	seen, settled := p.seen, true
 	s.mu.Lock()
@@ -106,12 +109,13 @@ func (s *Spool) extendPin(p *pin) error {
 		if !p.wants(g) {
 			continue
 		}
-		if _, ok := p.links[g.Name]; !ok {
-			links = append(links, link{filepath.Join(s.cfg.Dir, g.Name), g.Name})
+		if _, ok := p.links[g.Name]; ok {
+			p.links[g.Name] = g.Bytes
+		} else {
+			links = append(links, link{filepath.Join(s.cfg.Dir, g.Name), g.Name, g.Bytes})
 		}
-		p.links[g.Name] = g.Bytes
 		if index := indexPath("", g.Name); g.synced && !p.indexed[index] {
-			links = append(links, link{filepath.Join(s.cfg.Dir, index), index})
+			links = append(links, link{filepath.Join(s.cfg.Dir, index), index, 0})
 		}
 	}
 	s.mu.Unlock()
@@ -120,15 +124,14 @@ func (s *Spool) extendPin(p *pin) error {
 		index := strings.HasSuffix(l.name, suffixIndex)
 		err := s.link(l.from, filepath.Join(dir, l.name))
 		if err != nil && !errors.Is(err, os.ErrExist) && !(index && errors.Is(err, os.ErrNotExist)) {
-			if !index {
-				s.mu.Lock()
-				delete(p.links, l.name)
-				s.mu.Unlock()
-			}
 			return err
 		}
 		if index {
 			p.indexed[l.name] = true
+		} else {
+			s.mu.Lock()
+			p.links[l.name] = l.bytes
+			s.mu.Unlock()
 		}
 		stage("pin-linked")
 	}

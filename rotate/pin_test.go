@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,6 +168,34 @@ func TestPinFaults(t *testing.T) {
 		defer s.Close()
 		if len(s.Pins()) != 1 {
 			t.Errorf("pins %v", s.Pins())
+		}
+	})
+}
+
+// What a pin could not link, the same pin again does: only what is in its directory counts.
+func TestPinAgainAfterAFailedLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d := threeSegments(t, config(t.TempDir()))
+		links := 0
+		d.set(hooks{link: func() error {
+			if links++; links == 3 { // segment and index of the first went well
+				return syscall.EIO
+			}
+			return nil
+		}})
+		if _, err := r.Pin("p", at(0), at(40)); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Pin returns %v", err)
+		}
+		if got := r.Pins(); len(got) != 1 || len(got[0].Segments) != 1 {
+			t.Errorf("pins %+v, want one with the first segment", got)
+		}
+		d.set(hooks{})
+		_, err := r.Pin("p", at(0), at(40))
+		must(t, err)
+		for _, g := range r.Segments() {
+			if _, err := os.Stat(filepath.Join(r.pinDir("p"), g.Name)); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }
