@@ -199,3 +199,19 @@ func TestPinAgainAfterAFailedLink(t *testing.T) {
 		}
 	})
 }
+
+// Nor are those that a window holds, until it is closed.
+func TestFullDiskSparesWhatIsBeingRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := threeSegments(t, config(t.TempDir()))
+		w, err := r.Window(t.Context(), at(0), at(25))
+		must(t, err)
+		if r.freeOldest() {
+			t.Error("a segment that a window holds was removed to make room")
+		}
+		must(t, w.Close())
+		if !r.freeOldest() || r.Segments()[0].Sequence != 2 || len(r.held) != 0 {
+			t.Errorf("segments %+v, held %v, want the oldest removed and none held", r.Segments(), r.held)
+		}
+	})
+}

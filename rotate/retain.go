@@ -54,7 +54,7 @@ func (s *Spool) retain() {
 }
 
 // doomed returns the segments to remove, oldest first: those too old, those beyond the budget, and those whose removal
-// frees the missing bytes. A segment that is pinned frees nothing, so it is passed over for that; what was removed
+// frees the missing bytes. A segment that a pin or a window holds frees nothing, so it is passed over for that; what was removed
 // a moment ago may not be counted as free yet, so no more is removed than is missing.
 func (s *Spool) doomed(missing int64) (list []*segment) {
 	wall, boot := s.clock.now()
@@ -64,12 +64,12 @@ func (s *Spool) doomed(missing int64) (list []*segment) {
 		if !needed && missing <= 0 {
 			continue
 		}
-		pinned := s.isPinned(g.Name)
-		if !needed && pinned {
+		held := s.isHeld(g.Name)
+		if !needed && held {
 			continue
 		}
 		used -= g.bytes()
-		if !pinned {
+		if !held {
 			missing -= g.bytes()
 		}
 		list = append(list, g)
@@ -126,7 +126,7 @@ func (s *Spool) freeOldest() bool {
 	s.mu.Lock()
 	var oldest *segment
 	for _, g := range s.segments {
-		if g.synced && !s.isPinned(g.Name) {
+		if g.synced && !s.isHeld(g.Name) {
 			oldest = g
 			break
 		}

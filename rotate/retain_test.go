@@ -33,6 +33,9 @@ func TestRetention(t *testing.T) {
 		{"pinned segments free nothing", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 150 * mib, func(s *Spool, _ *steppable) {
 			s.pins["p"] = &pin{links: map[string]int64{s.segments[0].Name: 1, s.segments[1].Name: 1}}
 		}, []uint64{2, 3}},
+		{"nor do those that a window holds", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 150 * mib, func(s *Spool, _ *steppable) {
+			s.held = map[string]int{s.segments[0].Name: 1, s.segments[2].Name: 2}
+		}, []uint64{1, 3}},
 		{"pinned segments leave the budget", Keep{Bytes: 450 * mib, Age: 24 * time.Hour}, 0, func(s *Spool, _ *steppable) {
 			s.pins["p"] = &pin{links: map[string]int64{s.segments[0].Name: 1, s.segments[1].Name: 1}}
 		}, []uint64{0, 1}},

@@ -44,6 +44,7 @@ type Spool struct {
 	segments    []*segment // by sequence; the live one and those being sealed are the last
 	next        uint64     // sequence of the next segment
 	pins        map[string]*pin
+	held        map[string]int      // by segment, how many windows hold it
 	notes       []pcapng.Note       // waiting for the next meta page
 	progress    map[string]progress // by ring
 	changed     chan struct{}       // closed when progress has changed
@@ -90,6 +91,7 @@ func (s *Spool) start(cfg Config, log *zap.Logger, d disk, c clock) (err error) 
 	s.kick = make(chan struct{}, 1)
 	s.changed = make(chan struct{})
 	s.progress, s.losing = map[string]progress{}, map[string]pcapng.Note{}
+	s.held = map[string]int{}
 	s.steady = time.Now()
 	if err := s.prepareDir(); err != nil {
 		return err

@@ -153,8 +153,25 @@ func (s *Spool) hold(asked span) (sources []source, all span, release func()) {
 			zap.String("cure", "free space on the disk"))
 		return sources, all, func() {}
 	}
-	return held, all, func() { _ = os.RemoveAll(dir) }
+	s.mu.Lock()
+	for _, g := range held {
+		s.held[g.Name]++
+	}
+	s.mu.Unlock()
+	return held, all, func() {
+		_ = os.RemoveAll(dir)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, g := range held {
+			if s.held[g.Name]--; s.held[g.Name] == 0 {
+				delete(s.held, g.Name)
+			}
+		}
+	}
 }
+
+// isHeld says whether removing the segment frees nothing, because a pin or a window holds it. The caller holds mu.
+func (s *Spool) isHeld(name string) bool { return s.held[name] > 0 || s.isPinned(name) }
 
 // linkAll links segments into dir and returns them with the paths there.
 func (s *Spool) linkAll(dir string, sources []source) (held []source, err error) {
