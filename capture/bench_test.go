@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"github.com/ringside/ringside/pcapng"
@@ -29,7 +30,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(size))
 			for n := 0; n < b.N; n += packets {
 				r.seen.generation = dir.generation.Load()
-				if err := r.encode(context.Background(), blk); err != nil {
+				if err := r.encode(context.Background(), blk, math.MaxInt64); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -16,7 +16,8 @@ const (
 	gatherFor   = 25 * time.Millisecond  // changes of interfaces are taken together
 	swapEvery   = 100 * time.Millisecond // least time between two filters of the shared ring
 	retryEvery  = time.Second            // after netlink or a ring failed
-	stopTimeout = 5 * time.Second        // for the last chunks, when the spool takes none
+	mostOwn     = 16                     // rings of their own: each holds one of the spool's chunks
+	stopTimeout = 10 * time.Second       // for the last chunks, when the spool takes none
 )
 
 // Capture records the interfaces that its rules name. Open makes it, Run runs it; Status may be called at any time.
@@ -96,7 +97,7 @@ func (c *Capture) checkRequired() error {
 	var errs []error
 	for _, r := range c.rules {
 		if r.Require && !slices.ContainsFunc(c.linkList(), func(l link) bool {
-			_, ok := rules{r}.match(l.name, l.loopback, c.links.uplinks[l.index])
+			_, ok := rules{r}.match(l)
 			return ok
 		}) {
 			errs = append(errs, wrong("interfaces", "%s is required and there is no such interface: "+
@@ -138,24 +139,28 @@ func (c *Capture) wantShared() bool {
 
 // countOwn counts the interfaces that ask for a ring of their own, and the names of those that are not there.
 func (c *Capture) countOwn() int {
-	met := map[string]bool{}
 	n := 0
-	for _, l := range c.linkList() {
-		if r, ok := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]); ok && r.own() {
-			met[r.Name] = true
+	all := c.linkList()
+	for _, l := range all {
+		if r, ok := c.rules.match(l); ok && r.own() {
 			n++
 		}
 	}
 	for _, r := range c.rules {
-		if !glob(r.Name) && r.own() && !met[r.Name] {
+		meets := func(l link) bool { _, ok := rules{r}.match(l); return ok }
+		if !glob(r.Name) && r.own() && !slices.ContainsFunc(all, meets) {
 			n++
 		}
 	}
-	return n
+	return min(n, mostOwn)
 }
 
 func (c *Capture) linkList() []link {
-	return slices.SortedFunc(maps.Values(c.links.list), func(a, b link) int { return a.index - b.index })
+	var all []link
+	for _, index := range slices.Sorted(maps.Keys(c.links.list)) {
+		all = append(all, c.links.link(index))
+	}
+	return all
 }
 
 // Run follows the interfaces until ctx is done; then it takes what the rings still hold, hands it over and returns.

@@ -297,6 +297,71 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	m.exactly(t, "va0", 0, 3000)
 }
 
+// An interface whose new name belongs to the shared ring leaves its own: each packet is kept once, before and after.
+func TestRenameFromOwnToSharedRing(t *testing.T) {
+	needNamespace(t)
+	wire(t, "up0")
+	m := newMemory(16)
+	c, stop := start(t, m, nil, "up0", "va*")
+	await(t, c, "up0", StateRecording)
+	s := newSender(t, "xup0")
+	s.send(0, 1000, 0)
+	rename(t, "up0", "va0")
+	for await(t, c, "va0", StateRecording).Ring != sharedRing {
+	}
+	s.send(1000, 1000, 0)
+	stop()
+	seen := map[uint32]int{}
+	for _, p := range m.packets {
+		seen[number(p)]++
+	}
+	if len(seen) != 2000 || len(m.packets) != 2000 {
+		t.Errorf("%d packets of %d numbers, want 2000 of 2000", len(m.packets), len(seen))
+	}
+}
+
+// What an interface had received before its new name left it out is kept.
+func TestRenameToUnnamedKeepsWhatWasBefore(t *testing.T) {
+	needNamespace(t)
+	wire(t, "up0")
+	m := newMemory(16)
+	c, stop := start(t, m, nil, "up0")
+	await(t, c, "up0", StateRecording)
+	s := newSender(t, "xup0")
+	s.send(0, 1000, 0)
+	rename(t, "up0", "no0")
+	await(t, c, "no0", StateExcluded)
+	stop()
+	m.exactly(t, "up0", 0, 1000)
+}
+
+// Stopping takes all that the ring holds, however slowly the sink takes it.
+func TestStopTakesTheBacklog(t *testing.T) {
+	needNamespace(t)
+	wire(t, "up0")
+	m := newMemory(2)
+	slow := slowSink{m, 100 * time.Millisecond}
+	c, stop := start(t, slow, nil, "up0")
+	await(t, c, "up0", StateRecording)
+	const count = 20000
+	newSender(t, "xup0").send(0, count, 1300) // 26 MB: 2.7 s of the sink's time
+	stop()
+	m.exactly(t, "up0", 0, count)
+}
+
+// slowSink takes time for each full chunk.
+type slowSink struct {
+	*memory
+	time.Duration
+}
+
+func (s slowSink) Put(c *pcapng.Chunk) {
+	if c.Summary.Packets > 0 {
+		time.Sleep(s.Duration)
+	}
+	s.memory.Put(c)
+}
+
 // A sink that gives no chunks is a stalled disk: the ring fills, and every packet is either stored or counted as dropped.
 func TestStalledSinkIsCountedLoss(t *testing.T) {
 	needNamespace(t)

@@ -82,7 +82,7 @@ type InterfaceStatus struct {
 	State    string `json:"state"`
 	Why      string `json:"why,omitempty"`
 	Ring     string `json:"ring,omitempty"`
-	Received uint64 `json:"received"` // packets recorded since the start, kept when the interface vanishes and returns
+	Received uint64 `json:"received"` // packets recorded since the start, kept when an interface that a rule names exactly vanishes and returns
 }
 
 // RingStatus is the account of one ring since it was opened. Counts are packets unless said otherwise.

@@ -33,6 +33,8 @@ type iface struct {
 	why      string
 	ring     string // that records it
 	since    int64  // recorded by a ring of its own since then, ns since 1970; 0 if not
+	from     int64  // recorded by the shared ring from then on, after one of its own; 0 if never
+	until    int64  // recorded until then, under its old name; 0 if it was not or still is
 	id       uint32 // in the directory's table
 	listed   bool   // id is valid
 	gone     int64  // when it vanished, ns since 1970; its ring may still hold packets from before
@@ -130,8 +132,10 @@ func (d *directory) goners() bool {
 // put sets what is known of an interface. The lock must be held.
 func (d *directory) put(next iface) {
 	old := d.known[next.index]
-	if old != nil && old.name == next.name && old.gone == 0 {
+	left := old != nil && old.gone == 0 && next.state == StateExcluded && old.listed // a ring may hold packets from before
+	if old != nil && old.name == next.name && old.gone == 0 || left {
 		next.id, next.listed, next.received = old.id, old.listed, old.received
+		next.from, next.until = old.from, old.until
 	} else {
 		if old != nil {
 			d.unlist(old)
@@ -139,9 +143,12 @@ func (d *directory) put(next iface) {
 		next.received = d.counter(next.name)
 	}
 	d.known[next.index] = &next
-	if next.state == StateExcluded {
-		d.unlist(&next)
-	} else {
+	switch {
+	case left && next.until == 0:
+		next.until = time.Now().UnixNano()
+	case left:
+	case next.state != StateExcluded:
+		next.until = 0
 		d.list(&next)
 	}
 }
@@ -172,6 +179,15 @@ func (d *directory) shared() (any bool, others []int) {
 	}
 	slices.Sort(others)
 	return any, others
+}
+
+// part lets the shared ring keep an interface's packets from ns on; its own ring has those before. The lock is taken.
+func (d *directory) part(index int, ns int64) {
+	d.change(func() {
+		if i := d.known[index]; i != nil {
+			i.from = ns
+		}
+	})
 }
 
 // join settles the interfaces that waited for the shared ring or were blind, but for those its filter leaves out, and

@@ -22,13 +22,15 @@ const (
 // header is what encode reads of a packet's header in the ring: struct tpacket3_hdr and struct sockaddr_ll.
 type header [48 + 20]byte
 
-// encode puts a block's packets into chunks. The only copy of a packet is made here.
-func (r *reader) encode(ctx context.Context, b block) error {
+// encode puts a block's packets into chunks. The only copy of a packet is made here. now is the wall clock's time, in ns,
+// before the block was found ready.
+func (r *reader) encode(ctx context.Context, b block, now int64) error {
 	if err := r.refresh(ctx); err != nil {
 		return err
 	}
 	exact := r.exact.Load()
-	special := exact != nil || b.earliest() < r.since
+	end := r.end.Load()
+	special := exact != nil || b.earliest() < r.since || end != 0 && b.latest() >= end
 	off, packets := b.first(), b.packets()
 	for range packets {
 		h := (*header)(b[off:])
@@ -69,7 +71,9 @@ func (r *reader) encode(ctx context.Context, b block) error {
 		r.chunk.Packet(e.id, p.ns, p.original, p.flags, p.head, p.data)
 	}
 	r.counts.received.Add(uint64(packets))
-	r.advance(b.latest() - int64(disorder))
+	if b.latest() <= now { // else the clock was set back since, and they are from a time still to come
+		r.advance(b.latest() - int64(disorder))
+	}
 	return nil
 }
 
@@ -84,7 +88,7 @@ type packet struct {
 // special does what most packets do not need, and says whether the packet is to be kept: leave out what another ring
 // has or the policy omits, finish a coarsened filter, put a stripped tag back, make up an Ethernet header.
 func (r *reader) special(p *packet, e *entry, exact *filter.Program, h *header) bool {
-	if p.ns < r.since || !e.keeps(p) {
+	if end := r.end.Load(); p.ns < r.since || end != 0 && p.ns >= end || !e.keeps(p) {
 		return false
 	}
 	if exact != nil {

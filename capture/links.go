@@ -1,8 +1,10 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,6 +17,7 @@ type link struct {
 	hatype   uint16
 	up       bool
 	loopback bool
+	uplink   bool // has, or had while it was there, a default route
 }
 
 // links follows the interfaces and default routes of the network namespace it was opened in. It has one user.
@@ -28,7 +31,9 @@ type links struct {
 	changed map[int]bool // interfaces to be placed
 	uplinks map[int]bool // that have, or had while they were there, a default route
 	stale   bool         // uplinks may lack one
-	deaf    bool         // there is no subscription: again has failed
+	deaf    bool         // there is no subscription, or it has ended
+	renewed time.Time    // when it was last begun anew
+	heard   bool         // the channels have readers, which close them
 }
 
 // watchLinks subscribes first and lists then, so that no change falls between.
@@ -49,19 +54,54 @@ func (w *links) subscribe() error {
 	w.done = make(chan struct{})
 	w.updates = make(chan netlink.LinkUpdate, 1024)
 	w.routes = make(chan netlink.RouteUpdate, 1024)
-	const buffer = 4 << 20
-	if err := netlink.LinkSubscribeWithOptions(w.updates, w.done, netlink.LinkSubscribeOptions{ReceiveBufferSize: buffer}); err != nil {
-		return fmt.Errorf("subscribe to interface changes: %w", err)
-	}
-	if err := netlink.RouteSubscribeWithOptions(w.routes, w.done, netlink.RouteSubscribeOptions{ReceiveBufferSize: buffer}); err != nil {
-		return fmt.Errorf("subscribe to route changes: %w", err)
+	if err := w.listen(true); err != nil { // CAP_NET_ADMIN is needed to go beyond net.core.rmem_max
+		w.silence()
+		w.done = make(chan struct{})
+		w.updates = make(chan netlink.LinkUpdate, 1024)
+		w.routes = make(chan netlink.RouteUpdate, 1024)
+		if err := w.listen(false); err != nil {
+			return err
+		}
 	}
 	return w.dump()
 }
 
+func (w *links) listen(force bool) error {
+	const buffer = 4 << 20
+	err := netlink.LinkSubscribeWithOptions(w.updates, w.done, netlink.LinkSubscribeOptions{
+		ReceiveBufferSize: buffer, ReceiveBufferForceSize: force})
+	if err != nil {
+		return fmt.Errorf("subscribe to interface changes: %w", err)
+	}
+	err = netlink.RouteSubscribeWithOptions(w.routes, w.done, netlink.RouteSubscribeOptions{
+		ReceiveBufferSize: buffer, ReceiveBufferForceSize: force})
+	if err != nil {
+		return fmt.Errorf("subscribe to route changes: %w", err)
+	}
+	w.heard = true
+	return nil
+}
+
+// silence ends the subscriptions. Their readers may wait for room in a channel that nobody reads any more.
+func (w *links) silence() {
+	close(w.done)
+	if !w.heard {
+		return
+	}
+	w.heard = false
+	drain := func(read func() bool) {
+		for read() {
+		}
+	}
+	updates, routes := w.updates, w.routes
+	go drain(func() bool { _, ok := <-updates; return ok })
+	go drain(func() bool { _, ok := <-routes; return ok })
+}
+
 // again subscribes anew after a subscription has ended: the kernel had more to tell than its buffer holds.
 func (w *links) again() error {
-	close(w.done)
+	w.silence()
+	w.renewed = time.Now()
 	err := w.subscribe()
 	w.deaf = err != nil
 	return err
@@ -69,13 +109,14 @@ func (w *links) again() error {
 
 func (w *links) close() {
 	if w.done != nil {
-		close(w.done)
+		w.silence()
 	}
 	w.handle.Close()
 }
 
 func (w *links) dump() error {
-	all, err := w.handle.LinkList()
+	var all []netlink.Link
+	err := uninterrupted(func() (err error) { all, err = w.handle.LinkList(); return err })
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
@@ -134,6 +175,25 @@ func (w *links) apply(u netlink.LinkUpdate) {
 // applyRoute takes one change of a route.
 func (w *links) applyRoute(u netlink.RouteUpdate) { w.stale = w.stale || isDefault(u.Route) }
 
+// link is what is known of an interface that is there.
+func (w *links) link(index int) link {
+	l := w.list[index]
+	l.uplink = w.uplinks[index]
+	return l
+}
+
+// uninterrupted repeats a dump that changes have interrupted, a few times: what the last one has is good, and what it
+// lacks the subscription tells.
+func uninterrupted(dump func() error) error {
+	var err error
+	for range 5 {
+		if err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return err
+		}
+	}
+	return nil
+}
+
 // changeAll has every interface placed anew.
 func (w *links) changeAll() {
 	for index := range w.list {
@@ -154,8 +214,13 @@ func isDefault(r netlink.Route) bool {
 // route is in a table of its own. An uplink stays one as long as it exists: a route that is gone for 100 ms is what this
 // program is there to record.
 func (w *links) dumpUplinks() error {
+	w.stale = false
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		all, err := w.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		var all []netlink.Route
+		err := uninterrupted(func() (err error) {
+			all, err = w.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
@@ -165,7 +230,6 @@ func (w *links) dumpUplinks() error {
 			}
 		}
 	}
-	w.stale = false
 	return nil
 }
 
@@ -175,7 +239,12 @@ func (w *links) addUplinks(r netlink.Route) {
 		indexes = append(indexes, hop.LinkIndex)
 	}
 	for _, index := range indexes {
-		if l, ok := w.list[index]; ok && !l.loopback && !w.uplinks[index] {
+		l, known := w.list[index]
+		switch {
+		case index == 0:
+		case !known: // the news of it is still on its way
+			w.stale = true
+		case !l.loopback && !w.uplinks[index]:
 			w.uplinks[index] = true
 			w.changed[index] = true
 		}

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -17,7 +18,8 @@ type entry struct {
 	ethernet bool  // frames begin with an Ethernet header
 	drop     bool  // the policy omits it
 	loopback bool  // every packet is seen twice, going out and coming in
-	until    int64 // keep packets before this time, ns since 1970: from then on another ring has them; 0 for no end
+	from     int64 // keep packets from this time on, ns since 1970: before it another ring has them
+	until    int64 // keep packets before this time: from then on another ring has them, or none; 0 for no end
 	received *atomic.Uint64
 }
 
@@ -25,7 +27,7 @@ func (e *entry) keeps(p *packet) bool {
 	if e.drop || e.loopback && p.flags == pcapng.Outbound {
 		return false
 	}
-	return e.until == 0 || p.ns < e.until
+	return p.ns >= e.from && (e.until == 0 || p.ns < e.until)
 }
 
 // entry tells the reader of the named ring about an interface it has a packet of, for a chunk with table t. An interface
@@ -41,12 +43,14 @@ func (d *directory) entry(ring string, t *pcapng.Table, index int, hatype uint16
 		received: i.received,
 		ethernet: hatype == hatypeEther || hatype == hatypeLoopback,
 		loopback: hatype == hatypeLoopback,
-		drop:     i.state == StateExcluded,
+		drop:     i.state == StateExcluded && i.until == 0,
+		until:    i.until,
 	}
 	if ring == sharedRing {
-		e.until = i.since
+		e.from = i.from
+		e.until = cmp.Or(i.since, i.until)
 	}
-	e.plain = e.ethernet && !e.loopback && !e.drop && e.until == 0
+	e.plain = e.ethernet && !e.loopback && !e.drop && e.until == 0 && e.from == 0
 	switch {
 	case e.drop:
 	case i.listed && t == d.table:
@@ -62,7 +66,7 @@ func (d *directory) newborn(ring string, index int, hatype uint16) *iface {
 	i := &iface{link: link{index: index, hatype: hatype, up: true}, ring: ring, state: StateRecording}
 	name, err := nameOf(index)
 	if err == nil {
-		r, named := d.rules.match(name, false, false)
+		r, named := d.rules.match(link{name: name})
 		i.name, i.rule = name, r.Name
 		if !named {
 			i.state = StateExcluded

@@ -50,6 +50,7 @@ type memory struct {
 	summaries []pcapng.Summary
 	packets   []kept
 	notes     []pcapng.Note
+	table     *pcapng.Table // of the last chunk
 	changed   chan struct{} // gets a value, if it has room, when something is added
 }
 
@@ -80,6 +81,7 @@ func (m *memory) Get(ctx context.Context) (*pcapng.Chunk, error) {
 func (m *memory) Put(c *pcapng.Chunk) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.table = c.Table
 	names := c.Table.Interfaces()
 	b := c.Close(func(pcapng.Count) (uint64, uint64) { return 0, 0 })
 	for len(b) > 0 {

@@ -36,6 +36,7 @@ type reader struct {
 	program  atomic.Pointer[filter.Program] // the kernel's
 	exact    atomic.Pointer[filter.Program] // finishes a coarsened program; nil if the kernel's is exact
 	since    int64                          // keep packets from this time on: before it the shared ring has them; ns since 1970
+	end      atomic.Int64                   // leave packets from this time on to the shared ring; ns since 1970, 0 for no end
 	counts   counters
 	done     chan struct{} // closed when run has returned
 	err      error         // of run, to be read after done
@@ -66,6 +67,7 @@ func newReader(name string, r *ring, since int64, dir *directory, sink Sink) (*r
 	now := time.Now()
 	rd := &reader{name: name, ring: r, since: since, dir: dir, sink: sink, wake: wake, done: make(chan struct{}), start: now, asked: now, covered: now.UnixNano()}
 	rd.offset = rd.covered
+	rd.counts.covered.Store(rd.covered)
 	return rd, nil
 }
 
@@ -80,6 +82,9 @@ func (r *reader) stop() {
 func (r *reader) run(ctx context.Context) {
 	defer close(r.done)
 	r.err = r.read(ctx)
+	if r.chunk != nil { // what it holds is still good
+		r.handOver()
+	}
 }
 
 func (r *reader) read(ctx context.Context) error {
@@ -100,7 +105,7 @@ func (r *reader) read(ctx context.Context) error {
 		b, ok := r.ring.ready()
 		if ok {
 			busy.took(b.full())
-			if err := r.encode(ctx, b); err != nil {
+			if err := r.encode(ctx, b, now.UnixNano()); err != nil {
 				return err
 			}
 			r.ring.release(b)
@@ -110,7 +115,7 @@ func (r *reader) read(ctx context.Context) error {
 		} else {
 			r.advance(now.UnixNano() - int64(r.lag()))
 		}
-		last := until != 0 && (r.covered >= until || now.After(deadline))
+		last := until != 0 && (r.covered >= until || !ok && now.After(deadline))
 		if last || now.After(r.chunkDue) {
 			if err := r.account(); err != nil {
 				return err
@@ -118,6 +123,9 @@ func (r *reader) read(ctx context.Context) error {
 			r.handOver()
 			if last {
 				return nil
+			}
+			if r.dir.currentTable() != r.seen.table {
+				r.seen.table = nil // begin takes the new one, also for a ring without packets
 			}
 			if err := r.begin(ctx); err != nil {
 				return err
@@ -261,8 +269,8 @@ func (r *reader) noteLoss() {
 	if r.loss.Packets == 0 {
 		return
 	}
-	if r.chunk.Note(r.loss) {
+	if r.chunk.Note(r.loss) { // if it does not fit, the next chunk takes it
 		r.chunk.Summary.Dropped += r.loss.Packets
+		r.loss = pcapng.Note{}
 	}
-	r.loss = pcapng.Note{}
 }

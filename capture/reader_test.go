@@ -119,3 +119,57 @@ func TestPace(t *testing.T) {
 		}
 	}
 }
+
+// A block of packets from before the clock was set back does not let a chunk cover time that is still to come.
+func TestBlockFromBeforeTheClockWasSetBack(t *testing.T) {
+	m := newMemory(4)
+	r, err := newReader("up0", &ring{}, 0, newDirectory(rules{{Name: "*"}}), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := r.begin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	begin := r.covered
+	const hour = int64(time.Hour)
+	if err := r.checkClock(ctx, r.offset-hour+int64(time.Second), int64(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make(block, blockSize)
+	packets := fillBlock(b, 64)
+	native.PutUint32(b[blkFirstSec:], uint32(begin/1e9))
+	native.PutUint32(b[blkLastSec:], uint32(begin/1e9))
+	if err := r.encode(ctx, b, begin-hour+int64(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	r.handOver()
+	if got := m.summaries[1]; got.To != begin-hour || int(got.Packets) != packets {
+		t.Errorf("a chunk of %d packets is said to cover up to %d s after the start; want %d packets and -3600 s",
+			got.Packets, (got.To-begin)/1e9, packets)
+	}
+}
+
+// A ring without packets takes a new table all the same: the spool begins a segment for each table.
+func TestIdleRingTakesTheNewTable(t *testing.T) {
+	needNamespace(t)
+	wire(t, "up0")
+	m := newMemory(4)
+	c, stop := start(t, m, nil, "up0")
+	await(t, c, "up0", StateRecording)
+	old := c.dir.currentTable()
+	for index := 1000; c.dir.currentTable() == old; index++ {
+		c.dir.change(func() {
+			c.dir.put(iface{link: link{name: "va", index: index}, state: StateRecording, ring: sharedRing})
+		})
+		c.dir.vanish(index)
+		c.dir.forget(func(string) (int64, bool) { return 0, false })
+	}
+	for last := old; last == old; {
+		<-m.changed
+		m.mu.Lock()
+		last = m.table
+		m.mu.Unlock()
+	}
+	stop()
+}

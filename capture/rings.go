@@ -20,14 +20,14 @@ import (
 func (c *Capture) reconcile() error {
 	var errs []error
 	if c.links.deaf {
-		errs = append(errs, c.links.again())
+		errs = append(errs, c.hear())
 	}
 	if c.links.stale {
 		errs = append(errs, c.links.dumpUplinks())
 	}
 	c.forgetGone()
 	for _, index := range slices.Sorted(maps.Keys(c.links.changed)) {
-		if err := c.place(c.links.list[index]); err != nil {
+		if err := c.place(c.links.link(index)); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -35,6 +35,14 @@ func (c *Capture) reconcile() error {
 	}
 	errs = append(errs, c.share())
 	return errors.Join(errs...)
+}
+
+// hear renews the subscription to changes, at most once in retryEvery.
+func (c *Capture) hear() error {
+	if time.Since(c.links.renewed) < retryEvery {
+		return errors.New("changes of interfaces are not heard for a moment")
+	}
+	return c.links.again()
 }
 
 func (c *Capture) forgetGone() {
@@ -61,7 +69,7 @@ func (c *Capture) forgetGone() {
 // place decides what becomes of an interface and does it, unless it is so already.
 func (c *Capture) place(l link) error {
 	i := c.dir.get(l.index)
-	rule, named := c.rules.match(l.name, l.loopback, c.links.uplinks[l.index]) // no rule's name is empty
+	rule, named := c.rules.match(l) // no rule's name is empty
 	hopeless := i != nil && i.ring == sharedRing && c.refused != nil
 	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && (i.state != StateBlind || hopeless) &&
 		!(named && rule.own() && i.ring == sharedRing && c.ownReaders() < c.ownRings) {
@@ -146,7 +154,22 @@ func (c *Capture) share() error {
 	for _, i := range c.dir.join(c.excluded, nil) {
 		c.tell(&i, i.state)
 	}
+	c.part()
 	return nil
+}
+
+// part ends the rings of their own of interfaces that the shared ring has now: each packet is kept by one of the two.
+func (c *Capture) part() {
+	for index, r := range c.readers {
+		i := c.dir.get(index)
+		if index == 0 || i == nil || i.ring != sharedRing || i.state != StateRecording || r.stopping.Load() {
+			continue
+		}
+		now := time.Now().UnixNano()
+		r.end.Store(now)
+		c.dir.part(index, now)
+		r.stop()
+	}
 }
 
 // swapPending reports whether the shared ring's filter is not as it should be, and has not been refused so.

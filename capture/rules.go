@@ -29,13 +29,13 @@ func (rs rules) valid() error {
 
 // match returns the first rule that an interface meets. Globs leave loopback interfaces out, as they would double what
 // the node's own services say to each other; name them to record them.
-func (rs rules) match(name string, loopback, uplink bool) (InterfaceRule, bool) {
+func (rs rules) match(l link) (InterfaceRule, bool) {
 	for _, r := range rs {
 		switch {
-		case r.Name == Auto && uplink, r.Name == name:
+		case r.Name == Auto && l.uplink, r.Name == l.name:
 			return r, true
-		case glob(r.Name) && !loopback:
-			if ok, _ := path.Match(r.Name, name); ok {
+		case glob(r.Name) && !l.loopback:
+			if ok, _ := path.Match(r.Name, l.name); ok {
 				return r, true
 			}
 		}
@@ -48,7 +48,7 @@ func (r InterfaceRule) own() bool {
 	return r.Ring == RingOwn || r.Ring == "" && !glob(r.Name)
 }
 
-// names reports whether the rules name exactly this interface, or Auto.
+// names reports whether the rules name exactly this interface.
 func (rs rules) names(name string) bool {
 	for _, r := range rs {
 		if r.Name == name {
@@ -66,7 +66,8 @@ func (rs rules) waiting(known map[int]*iface) []InterfaceStatus {
 	for _, r := range rs {
 		met := false
 		for _, i := range known {
-			met = met || i.rule == r.Name && i.gone == 0
+			_, meets := rules{r}.match(i.link)
+			met = met || meets && i.gone == 0
 		}
 		if met {
 			continue

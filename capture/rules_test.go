@@ -24,7 +24,7 @@ func TestRulesMatch(t *testing.T) {
 		{"veth1", false, false, rules{{Name: "veth?", Ring: RingOwn}}, "veth?", true},
 	}
 	for _, tt := range tests {
-		r, ok := tt.rules.match(tt.name, tt.loopback, tt.uplink)
+		r, ok := tt.rules.match(link{name: tt.name, loopback: tt.loopback, uplink: tt.uplink})
 		if ok != (tt.want != "") || r.Name != tt.want || ok && r.own() != tt.own {
 			t.Errorf("match(%s, loopback %v, uplink %v) = %+v, %v; want rule %q, own %v", tt.name, tt.loopback, tt.uplink, r, ok, tt.want, tt.own)
 		}
