@@ -50,9 +50,13 @@ func (w *Window) WriteTo(out io.Writer) (int64, error) {
 
 // copySegment writes what the window wants of a segment.
 func (w *Window) copySegment(o *output, g *source) error {
+	if g.lost {
+		return nil
+	}
 	x, err := g.load(w.buf)
 	if err != nil {
-		return nil // survey has reported it
+		w.lose(g, err)
+		return nil
 	}
 	f, _, err := g.open(w.buf)
 	if err != nil {
@@ -90,6 +94,18 @@ func (w *Window) copySegment(o *output, g *source) error {
 		}
 	}
 	return nil
+}
+
+// lose reports a segment that could be read when the window was opened.
+func (w *Window) lose(g *source, err error) {
+	g.lost = true
+	lo, hi, ok := g.span()
+	if !ok || lo >= w.asked.to || hi < w.asked.from { // it only explained what is missing, and survey has that
+		return
+	}
+	w.account.damaged = append(w.account.damaged, Missing{
+		Span: span{max(lo, w.asked.from), min(hi, w.asked.to)}.times(), Reason: MissingDamaged, Packets: g.Packets, Text: fmt.Sprintf("segment %s: %v", g.Name, err),
+	})
 }
 
 // skip reports a chunk that is left out because it is damaged.

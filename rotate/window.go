@@ -37,6 +37,7 @@ type source struct {
 	path  string // of its file, once sealed
 	index string // path of the sidecar
 	live  *index // instead of the sidecar, if that does not exist yet or is no good
+	lost  bool   // it is reported that it cannot be read
 }
 
 // open opens the segment's file, under whichever name it has: another process may be sealing it at this moment.
@@ -238,6 +239,7 @@ func newWindow(asked, all span, sources []source, release func()) (*Window, erro
 func (w *Window) survey(g *source) {
 	x, err := g.load(w.buf)
 	if err != nil {
+		g.lost = true
 		lo, hi, _ := g.span()
 		w.account.keep(pcapng.Note{Kind: pcapng.NoteDamaged, From: lo, To: hi, Packets: g.Packets, Text: fmt.Sprintf("segment %s: %v", g.Name, err)})
 		return

@@ -365,3 +365,26 @@ func TestWindowOfTheFirstSecond(t *testing.T) {
 		}
 	})
 }
+
+// A segment that is gone between the opening of a window and its reading is missing from it, and said to be, once.
+func TestWindowReportsASegmentThatGoes(t *testing.T) {
+	dir, path := sealedSegment(t)
+	reader, err := OpenReader(dir) // it does not hold what it reads
+	must(t, err)
+	w, err := reader.Window(t.Context(), at(2), at(4))
+	must(t, err)
+	defer w.Close()
+	must(t, os.Remove(path))
+	must(t, os.Remove(indexPath(dir, filepath.Base(path))))
+	for range 2 {
+		_, err = w.WriteTo(io.Discard)
+		must(t, err)
+	}
+	c := w.Coverage()
+	if len(c.Missing) != 1 || c.Packets != 0 {
+		t.Fatalf("%d packets, missing %v, want one stretch", c.Packets, c.Missing)
+	}
+	if m := c.Missing[0]; m.Reason != MissingDamaged || m.Packets != 1000 || !m.From.Equal(at(2)) || !m.To.Equal(at(4)) {
+		t.Errorf("missing %+v, want 1000 packets damaged from second 2 to 4", m)
+	}
+}
