@@ -60,6 +60,9 @@ func (s *Spool) doomed(missing int64) (list []*segment) {
 	wall, boot := s.clock.now()
 	used := s.usage()
 	for _, g := range s.removable() {
+		if !g.synced { // seals do not end in order
+			continue
+		}
 		needed := used > s.cfg.Keep.Bytes || s.age(g, wall, boot) > s.cfg.Keep.Age
 		if !needed && missing <= 0 {
 			continue

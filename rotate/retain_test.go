@@ -41,6 +41,7 @@ func TestRetention(t *testing.T) {
 		}, []uint64{0, 1}},
 		{"what is set aside counts", Keep{Bytes: 600 * mib, Age: 24 * time.Hour}, 0, func(s *Spool, _ *steppable) { s.damaged = 1 }, []uint64{0}},
 		{"one that is being sealed stays", Keep{Bytes: 1, Age: 24 * time.Hour}, 0, func(s *Spool, _ *steppable) { s.segments[4].synced = false }, []uint64{0, 1, 2}},
+		{"one that is being sealed stays, though a later one is done", Keep{Bytes: 1, Age: 24 * time.Hour}, 1 << 50, func(s *Spool, _ *steppable) { s.segments[1].synced = false }, []uint64{0, 2, 3}},
 		{"wall clock set ahead", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 0, func(_ *Spool, c *steppable) { c.step.Add(10000 * hour) }, nil},
 		{"wall clock set back", Keep{Bytes: 1000 * mib, Age: 3*time.Hour + time.Minute}, 0, func(_ *Spool, c *steppable) { c.step.Add(-10000 * hour) }, []uint64{0, 1}},
 		{"an earlier boot, by the wall clock", Keep{Bytes: 1000 * mib, Age: 4*time.Hour + time.Minute}, 0, func(s *Spool, _ *steppable) {
