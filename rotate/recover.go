@@ -16,7 +16,7 @@ import (
 )
 
 // recover makes a list of segments of what is in the directory: it seals what a dead process left open, rebuilds
-// indexes that are missing or do not fit, sets aside what is no segment, and removes what was left half done.
+// indexes that are missing or do not fit, sets aside what is no segment, leaves what it cannot read, and removes what was left half done.
 func (s *Spool) recover() error {
 	dir := s.cfg.Dir
 	if err := os.RemoveAll(filepath.Join(dir, windowsName)); err != nil {
@@ -97,7 +97,12 @@ func (s *Spool) adopt(base string, open bool, buf []byte) *segment {
 		return g
 	}
 	if err := s.restore(g, st.Size(), buf); err != nil {
-		s.setAside(g, err)
+		if errors.Is(err, errNoSegment) {
+			s.setAside(g, err)
+			return nil
+		}
+		s.log.Error("a segment could not be recovered and is left out; the next start tries again", zap.String("segment", g.Name),
+			zap.Error(err), zap.String("cure", "check the disk (dmesg), and the limits on memory and open files"))
 		return nil
 	}
 	return g
@@ -234,7 +239,7 @@ func (s *Spool) countDamaged() {
 	}
 }
 
-// lastSequence is the greatest sequence in use, in pins and in what is set aside too.
+// lastSequence is the greatest sequence in use, in pins, in what is set aside and in what was left out too.
 func (s *Spool) lastSequence() (last uint64) {
 	see := func(path string) {
 		if base, _, ok := parseName(filepath.Base(path)); ok {
@@ -245,7 +250,7 @@ func (s *Spool) lastSequence() (last uint64) {
 	for _, g := range s.segments {
 		last = max(last, g.Sequence)
 	}
-	for _, pattern := range []string{damagedName + "/*", pinsName + "/*/*"} {
+	for _, pattern := range []string{"*", damagedName + "/*", pinsName + "/*/*"} {
 		paths, _ := filepath.Glob(filepath.Join(s.cfg.Dir, pattern))
 		for _, p := range paths {
 			see(p)

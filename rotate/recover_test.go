@@ -217,6 +217,42 @@ func TestWhatIsNoSegmentIsSetAside(t *testing.T) {
 	}
 }
 
+// A segment that cannot be read at one start is not given up: it stays where it is, and the next start has it.
+func TestReadErrorLeavesTheSegment(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		t.Run(fmt.Sprintf("open %v", open), func(t *testing.T) {
+			dir, path := sealedSegment(t)
+			if open {
+				path = asOpen(t, path)
+			} else {
+				must(t, os.Remove(indexPath(dir, filepath.Base(path))))
+			}
+			good := filepath.Join(dir, "good")
+			must(t, os.Rename(path, good))
+			if open {
+				must(t, os.Mkdir(path, 0o750)) // EISDIR
+			} else {
+				must(t, os.Symlink("/proc/self/mem", path)) // EIO, and no size, with which an open one is removed
+			}
+			core, logs := observer.New(zapcore.ErrorLevel)
+			s, err := Open(config(dir), zap.New(core))
+			must(t, err)
+			if logs.FilterField(zap.String("segment", strings.TrimSuffix(filepath.Base(path), ".open"))).Len() != 1 {
+				t.Errorf("logged %v, want one line that names it", logs.All())
+			}
+			if len(s.Segments()) != 0 || s.next != 2 {
+				t.Errorf("segments %+v, next is %d; want none, and 2", s.Segments(), s.next)
+			}
+			must(t, s.Close())
+			must(t, os.Remove(path))
+			must(t, os.Rename(good, path))
+			if c, _ := window(t, reopen(t, dir), at(0), at(10)); len(c.numbers) != 1000 {
+				t.Errorf("%d packets at the next start, want 1000", len(c.numbers))
+			}
+		})
+	}
+}
+
 // A segment that no tool can open any more is named at start; what is whole in it is still served.
 func TestDamagedBeginningIsNamed(t *testing.T) {
 	dir, path := sealedSegment(t)
