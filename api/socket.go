@@ -25,7 +25,9 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
+	before := unix.Umask(^socketMode & 0o777) // nobody else gets in between bind and chmod
 	l, err := net.Listen("unix", path)
+	unix.Umask(before)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w: set socket to a path in a directory that is writable", err)
 	}

@@ -245,6 +245,7 @@ func parsePort(s string) (uint16, error) {
 // cidrs reads a list of prefixes; a single one needs no list, and an address stands for itself alone.
 func (d *decoder) cidrs(n *yaml.Node, path string, dst *[]netip.Prefix) {
 	*dst = nil
+	before := len(d.problems)
 	one := func(n *yaml.Node, path string) {
 		d.scalar(func(s string) error {
 			p, err := parseCIDR(s)
@@ -257,6 +258,9 @@ func (d *decoder) cidrs(n *yaml.Node, path string, dst *[]netip.Prefix) {
 		return
 	}
 	d.list(n, path, one)
+	if len(*dst) == 0 && len(d.problems) == before { // an empty list from a template must not mean everybody
+		d.problem(n, path, "no CIDR is listed: write [10.0.0.0/8], or remove the key for any address")
+	}
 }
 
 func parseCIDR(s string) (netip.Prefix, error) {

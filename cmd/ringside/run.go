@@ -34,8 +34,7 @@ func newRunCmd() *cobra.Command {
 			}
 			bound()
 			log := newLogger(cfg.Log, os.Stderr)
-			defer log.Sync()
-			return record(stopSignals(log), cfg, log)
+			return record(stopSignals(cfg.ShutdownTimeout, log), cfg, log)
 		},
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "", "configuration file (default: the built-in defaults)")
@@ -66,9 +65,10 @@ func bound() {
 // to its group.
 const repeatWithin = 100 * time.Millisecond
 
-// stopSignals returns a context that the first SIGTERM or SIGINT ends. The second ends the process. A log that nobody
+// stopSignals returns a context that the first SIGTERM or SIGINT ends. The second ends the process, and so does timeout
+// after the first: a disk may stall while the spool is still being opened. A log that nobody
 // reads any more (SIGPIPE) is no reason to stop recording.
-func stopSignals(log *zap.Logger) context.Context {
+func stopSignals(timeout time.Duration, log *zap.Logger) context.Context {
 	signal.Ignore(unix.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
@@ -79,6 +79,10 @@ func stopSignals(log *zap.Logger) context.Context {
 		cancel()
 		log.Info("stopping: taking in what was captured and sealing the spool; a second signal stops at once",
 			zap.Stringer("signal", first))
+		time.AfterFunc(timeout+time.Second, func() { // supervise is given timeout
+			log.Error("stopped: not done within shutdown_timeout; the next start seals the open segment")
+			os.Exit(exitFailed)
+		})
 		second := <-signals
 		for time.Since(at) < repeatWithin {
 			second = <-signals
@@ -96,7 +100,12 @@ func record(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer spool.Close()
+	unfinished := false
+	defer func() {
+		if !unfinished { // else somebody may still write to it
+			spool.Close()
+		}
+	}()
 	recorder, err := capture.Open(cfg.Capture, spool, log.Named("capture"))
 	if err != nil {
 		return located(cfg, err)
@@ -109,11 +118,13 @@ func record(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	announce(cfg, recorder.Status(), spool.Stats(), log)
 	// Stopped from last to first: the API takes no more requests, capture hands over its last chunks, the spool writes
 	// and seals them.
-	return supervise(ctx, cfg.ShutdownTimeout, log, []stage{
+	err = supervise(ctx, cfg.ShutdownTimeout, log, []stage{
 		{name: "spool", run: spool.Run, vital: true},
 		{name: "capture", run: recorder.Run, vital: true},
 		{name: "api", run: server.Run},
 	})
+	unfinished = errors.Is(err, errUnfinished)
+	return err
 }
 
 func apiConfig(cfg *config.Config) api.Config {

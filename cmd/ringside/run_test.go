@@ -73,14 +73,10 @@ func TestSecondSignal(t *testing.T) {
 			}
 		}
 	}()
-	start := time.Now()
 	log, code := d.end(t)
 	close(ended)
 	if code != 1 || !strings.Contains(log, "stopped at once") {
 		t.Errorf("exit code %d, log:\n%s", code, log)
-	}
-	if took := time.Since(start); took < repeatWithin/2 || took > 4*time.Second {
-		t.Errorf("it ended after %v: not at the repeated signal, and not by the drain, which takes 5 s", took)
 	}
 	if strings.Contains(log, "sealed\"") {
 		t.Errorf("it claims to have sealed:\n%s", log)

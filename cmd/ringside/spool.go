@@ -71,6 +71,9 @@ func newSpoolDumpCmd(f *spoolFlags) *cobra.Command {
 				if names, err = namesWithin(r.Segments(), from, to); err != nil {
 					return exitWith(exitUsage, err)
 				}
+				if len(names) == 0 {
+					return exitWith(exitUnknown, errors.New("no segment reaches into this time: ringside spool ls shows what there is"))
+				}
 			}
 			for _, name := range names {
 				if err := dumpSegment(cmd.OutOrStdout(), r, name, f.json, blocks); err != nil {

@@ -16,6 +16,9 @@ type stage struct {
 	vital bool // without it nothing is recorded, so its end ends the process
 }
 
+// errUnfinished means that a stage was still at work when the time to stop was over.
+var errUnfinished = errors.New("did not finish within shutdown_timeout")
+
 // running is a stage under way.
 type running struct {
 	stage
@@ -56,8 +59,8 @@ func supervise(ctx context.Context, timeout time.Duration, log *zap.Logger, stag
 		case <-r.done:
 			failed = errors.Join(failed, r.failure(early))
 		case <-deadline:
-			return errors.Join(failed, fmt.Errorf("%s did not finish within shutdown_timeout (%v): "+
-				"the next start seals what it left open; raise shutdown_timeout if the disk is slow", r.name, timeout))
+			return errors.Join(failed, fmt.Errorf("%s %w (%v): the next start seals what it left open; "+
+				"raise shutdown_timeout if the disk is slow", r.name, errUnfinished, timeout))
 		}
 	}
 	if failed == nil {
