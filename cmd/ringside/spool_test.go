@@ -151,6 +151,7 @@ func TestSpoolErrors(t *testing.T) {
 	}{
 		{"no spool", []string{"ls", "--dir", filepath.Join(dir, "nowhere")}, exitFailed, "name its directory with --dir"},
 		{"no segment", []string{"dump", "9", "--dir", dir}, exitFailed, "`ringside spool ls` lists them"},
+		{"nothing covered", []string{"dump", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-02T00:00:00Z", "--dir", dir}, exitUnknown, "no segment reaches"},
 		{"no time", []string{"dump", "--from", "yesterday", "--dir", dir}, exitUsage, "--from"},
 		{"torn block by block", []string{"dump", "1", "--blocks", "--dir", torn}, exitFailed, "no whole block"},
 		{"unknown flag", []string{"ls", "--nope"}, exitUsage, "nope"},
