@@ -330,3 +330,24 @@ func TestNotesAreKeptAndBounded(t *testing.T) {
 		}
 	})
 }
+
+// A note that is written between the moment of a window and the reading of it is told, once.
+func TestWindowTellsNotesOfItsMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d, _, _ := faultyRecording(t, config(t.TempDir()))
+		r.send(5)
+		dropped := pcapng.Note{Kind: pcapng.NoteDropped, Ring: "eth0", From: second + 1e9, To: second + 2e9, Packets: 7}
+		r.Note(dropped)
+		d.set(hooks{link: func() error { // the window has chosen its segments
+			d.set(hooks{})
+			r.send(1) // which writes the note
+			return nil
+		}})
+		for range 2 { // the second finds it in the segment
+			_, cov := window(t, r, at(0), at(5))
+			if len(cov.Missing) != 1 || cov.Missing[0].Reason != MissingDropped || cov.Missing[0].Packets != 7 {
+				t.Errorf("missing %v, want 7 packets dropped", cov.Missing)
+			}
+		}
+	})
+}

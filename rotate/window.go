@@ -82,17 +82,13 @@ func (s *Spool) Window(ctx context.Context, from, to time.Time) (*Window, error)
 	}
 	s.await(ctx, to.UnixNano())
 	asked := span{from.UnixNano(), to.UnixNano()}
-	sources, all, release := s.hold(asked)
+	sources, all, waiting, release := s.hold(asked)
 	w, err := newWindow(asked, all, sources, release)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, list := range [][]pcapng.Note{slices.Collect(maps.Values(s.losing)), s.notes} { // no segment has these yet
-		for _, n := range list {
-			w.account.keep(n)
-		}
+	for _, n := range waiting {
+		w.account.keep(n)
 	}
 	return w, nil
 }
@@ -125,8 +121,9 @@ func (s *Spool) await(ctx context.Context, to int64) {
 
 // hold chooses the segments of a window and links them into a directory of its own, so that retention cannot remove
 // them. release removes that directory. Where no link can be made, on a full disk, the window reads the spool's own
-// files, and what retention removes meanwhile is missing from it and reported so.
-func (s *Spool) hold(asked span) (sources []source, all span, release func()) {
+// files, and what retention removes meanwhile is missing from it and reported so. waiting are the notes that no segment
+// had at that moment.
+func (s *Spool) hold(asked span) (sources []source, all span, waiting []pcapng.Note, release func()) {
 	s.files.Lock()
 	defer s.files.Unlock()
 	s.mu.Lock()
@@ -146,20 +143,21 @@ func (s *Spool) hold(asked span) (sources []source, all span, release func()) {
 		sources = append(sources, src)
 	}
 	all = bounds(list)
+	waiting = append(slices.Collect(maps.Values(s.losing)), s.notes...)
 	s.mu.Unlock()
 	held, err := s.linkAll(dir, sources)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		s.log.Warn("the segments of a window cannot be held while it is read", zap.Error(err),
 			zap.String("cure", "free space on the disk"))
-		return sources, all, func() {}
+		return sources, all, waiting, func() {}
 	}
 	s.mu.Lock()
 	for _, g := range held {
 		s.held[g.Name]++
 	}
 	s.mu.Unlock()
-	return held, all, func() {
+	return held, all, waiting, func() {
 		_ = os.RemoveAll(dir)
 		s.mu.Lock()
 		defer s.mu.Unlock()
