@@ -251,3 +251,32 @@ func TestPageCacheStaysClean(t *testing.T) {
 		})
 	}
 }
+
+// Nor does a start leave the beginning of every segment there.
+func TestStartLeavesNothingCached(t *testing.T) {
+	dir, path := sealedSegment(t)
+	reopen(t, dir)
+	if n := cached(t, path); n > 0 {
+		t.Errorf("%d bytes are cached after a start", n)
+	}
+}
+
+// A file system that accepts O_DIRECT and refuses to read so is read through the page cache, which is emptied.
+func TestDirectReadRefused(t *testing.T) {
+	_, path := sealedSegment(t)
+	buf, err := readBuffer()
+	must(t, err)
+	defer freeBuffer(buf)
+	f, err := openSegment(path, buf[1:]) // memory that is not aligned is refused too
+	must(t, err)
+	defer f.Close()
+	for range 2 {
+		b, err := f.view(pcapng.PageSize+10, 20)
+		if err != nil || len(b) != 20 {
+			t.Errorf("%d bytes read, %v", len(b), err)
+		}
+	}
+	if n := cached(t, path); n > 0 {
+		t.Errorf("%d bytes are cached after reading", n)
+	}
+}

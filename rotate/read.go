@@ -14,13 +14,14 @@ import (
 // maxChunk bounds what is read and walked at once, in bytes.
 const maxChunk = pcapng.ChunkSize
 
-// segmentFile reads a segment without leaving its pages in the page cache: with O_DIRECT, or where that is refused by
-// dropping what was read. It is owned by one goroutine.
+// segmentFile reads a segment without leaving its pages in the page cache: with O_DIRECT where that is to be had, and by
+// dropping what was read, for a file system may accept O_DIRECT and read through the cache all the same. It is owned by one goroutine.
 type segmentFile struct {
 	io.ReaderAt
 	io.Closer
 	size   int64
-	forget func(off int64, n int) // drops what was read from the page cache, nil with O_DIRECT
+	forget func(off int64, n int) // drops what was read from the page cache
+	buffer func() error           // ends O_DIRECT, nil without it
 	buf    []byte                 // page-aligned; one chunk and the pages at both its ends
 }
 
@@ -40,8 +41,12 @@ func openSegment(path string, buf []byte) (*segmentFile, error) {
 		return nil, err
 	}
 	s := &segmentFile{ReaderAt: f, Closer: f, size: st.Size(), buf: buf}
-	if !direct {
-		s.forget = func(off int64, n int) { _ = unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_DONTNEED) }
+	s.forget = func(off int64, n int) { _ = unix.Fadvise(int(f.Fd()), off, int64(n), unix.FADV_DONTNEED) }
+	if direct {
+		s.buffer = func() error {
+			_, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, 0)
+			return err
+		}
 	}
 	return s, nil
 }
@@ -56,6 +61,10 @@ func (s *segmentFile) view(off int64, n int) ([]byte, error) {
 	lead := int(off - start)
 	want := (lead + min(n, maxChunk) + pcapng.PageSize - 1) &^ (pcapng.PageSize - 1)
 	got, err := s.ReadAt(s.buf[:want], start)
+	if got == 0 && errors.Is(err, unix.EINVAL) && s.buffer != nil && s.buffer() == nil { // refused only now
+		s.buffer = nil
+		got, err = s.ReadAt(s.buf[:want], start)
+	}
 	if s.forget != nil {
 		s.forget(start, want)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/ringside/ringside/pcapng"
 )
@@ -114,6 +115,7 @@ func (s *Spool) checkHead(g *segment) {
 	f, err := os.Open(g.path(s.cfg.Dir))
 	if err == nil {
 		_, err = io.ReadFull(f, head[:])
+		_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 		_ = f.Close()
 	}
 	if err == nil && !pcapng.IsSection(head[:]) {
