@@ -39,7 +39,8 @@
 //
 // # Retention
 //
-// The oldest segment goes first; the newest sealed one and the live one are never removed. Of segments written since
+// What is set aside in damaged/ goes first, by its time of modification, then the oldest segment; the newest sealed one
+// and the live one are never removed. Of segments written since
 // the machine was started, the age is measured by CLOCK_BOOTTIME, which no step moves. Of older ones only the wall
 // clock can tell; a machine that starts with a wrong clock would lose all of them at once, so they expire only after
 // the wall clock has gone ten minutes without a step, long enough for time synchronisation to put it right.

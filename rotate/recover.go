@@ -230,15 +230,22 @@ func (s *Spool) setAside(g *segment, why error) {
 
 // countDamaged adds up what is set aside, which counts against the budget.
 func (s *Spool) countDamaged() {
-	list, err := os.ReadDir(filepath.Join(s.cfg.Dir, damagedName))
-	if err != nil {
-		return // usually there is none
+	s.damaged = 0
+	for _, f := range s.listDamaged() {
+		s.damaged += f.Size()
 	}
+}
+
+// listDamaged returns the files that are set aside, oldest first.
+func (s *Spool) listDamaged() (files []os.FileInfo) {
+	list, _ := os.ReadDir(filepath.Join(s.cfg.Dir, damagedName)) // usually there is none
 	for _, e := range list {
-		if info, err := e.Info(); err == nil {
-			s.damaged += info.Size()
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			files = append(files, info)
 		}
 	}
+	slices.SortStableFunc(files, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	return files
 }
 
 // lastSequence is the greatest sequence in use, in pins, in what is set aside and in what was left out too.

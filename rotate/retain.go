@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,7 +39,7 @@ func (s *Spool) retain() {
 	s.count.diskTotal.Store(total)
 	s.files.Lock()
 	defer s.files.Unlock()
-	missing := int64(s.cfg.Keep.Free*float64(total)) - free
+	missing := int64(s.cfg.Keep.Free*float64(total)) - free - s.retainDamaged()
 	s.mu.Lock()
 	doomed := s.doomed(missing)
 	s.mu.Unlock()
@@ -51,6 +52,35 @@ func (s *Spool) retain() {
 			zap.String("dir", s.cfg.Dir), zap.Int64("missing_bytes", missing), zap.Int64("pinned_bytes", s.Stats().PinnedBytes),
 			zap.String("cure", "free space on the disk, or lower rotate.keep.free"))
 	}
+}
+
+// retainDamaged removes, oldest first, the files set aside that are too old or beyond the budget, before any segment
+// goes for it. It returns the bytes it removed. The caller holds files.
+func (s *Spool) retainDamaged() (removed int64) {
+	s.mu.Lock()
+	damaged, over := s.damaged, s.usage()-s.cfg.Keep.Bytes
+	steady := time.Since(s.steady) >= grace
+	s.mu.Unlock()
+	if damaged == 0 {
+		return 0
+	}
+	wall, _ := s.clock.now()
+	for _, f := range s.listDamaged() {
+		old := steady && time.Duration(wall-f.ModTime().UnixNano()) > s.cfg.Keep.Age
+		if !old && removed >= over {
+			continue
+		}
+		if err := s.disk.Remove(filepath.Join(s.cfg.Dir, damagedName, f.Name())); err != nil {
+			s.log.Error("could not remove a file that was set aside", zap.String("file", f.Name()), zap.Error(err))
+			continue
+		}
+		s.log.Info("a file that was set aside is removed", zap.String("file", f.Name()), zap.Time("written", f.ModTime()))
+		removed += f.Size()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.damaged -= removed
+	return removed
 }
 
 // doomed returns the segments to remove, oldest first: those too old, those beyond the budget, and those whose removal

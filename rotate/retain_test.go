@@ -90,6 +90,38 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// What is set aside goes by budget and age, oldest first, and before any segment.
+func TestRetentionOfWhatIsSetAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := threeSegments(t, config(t.TempDir()))
+		dir := filepath.Join(r.Dir(), damagedName)
+		must(t, os.Mkdir(dir, 0o750))
+		for i, name := range []string{"c", "b", "a"} { // an hour apart, "c" the oldest
+			must(t, os.WriteFile(filepath.Join(dir, name), make([]byte, 1000), 0o600))
+			must(t, os.Chtimes(filepath.Join(dir, name), at(0), at(float64(i-3)*3600)))
+		}
+		r.countDamaged()
+		check := func(bytes int64, want ...string) {
+			t.Helper()
+			r.retain()
+			left, err := listDir(dir)
+			must(t, err)
+			if n := len(r.Segments()); !slices.Equal(left, want) || n != 3 || r.damaged != bytes {
+				t.Errorf("%v and %d segments are left, %d bytes set aside; want %v, 3 and %d", left, n, r.damaged, want, bytes)
+			}
+		}
+		check(3000, "a", "b", "c")
+		r.cfg.Keep.Bytes = r.Stats().Bytes - 1500
+		check(1000, "a")
+		r.cfg.Keep.Age = 30 * time.Minute
+		check(1000, "a") // the wall clock has not been steady for long
+		r.mu.Lock()
+		r.steady = time.Now().Add(-grace)
+		r.mu.Unlock()
+		check(0)
+	})
+}
+
 // The janitor keeps a running spool to its bounds, index files included, and leaves no file behind.
 func TestJanitorKeepsToTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
