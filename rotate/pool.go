@@ -51,22 +51,31 @@ func (p *pool) get(ctx context.Context) (*pcapng.Chunk, error) {
 
 func (p *pool) put(c *pcapng.Chunk) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.free = append(p.free, c)
-	p.mu.Unlock()
-	p.tokens <- struct{}{}
+	p.tokens <- struct{}{} // has room: there are never more tokens than free chunks
 }
 
-// close unmaps the memory if every chunk is back. Otherwise it leaves it, for somebody may still write to it.
+// close unmaps the memory if every chunk is back and none is just being taken. Otherwise it leaves it, for somebody may
+// still write to it. It never waits.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.memory != nil && len(p.free) == poolChunks {
-		for range poolChunks {
-			<-p.tokens // whoever still asks for a chunk waits for ever, as while none is free
-		}
-		_ = unix.Munmap(p.memory)
-		p.memory, p.free = nil, nil
+	if p.memory == nil || len(p.free) < poolChunks {
+		return
 	}
+	for n := range poolChunks {
+		select {
+		case <-p.tokens: // whoever still asks for a chunk waits for ever, as while none is free
+		default: // get has a token and waits for mu
+			for range n {
+				p.tokens <- struct{}{}
+			}
+			return
+		}
+	}
+	_ = unix.Munmap(p.memory)
+	p.memory, p.free = nil, nil
 }
 
 // mapMemory returns n bytes of page-aligned zeroed memory outside the Go heap.

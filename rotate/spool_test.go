@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -182,4 +183,23 @@ func TestOtherToolsReadLiveAndSealed(t *testing.T) {
 	if fmt.Sprint(segments[0].Interfaces) != "2" {
 		t.Errorf("%d interfaces, want 2", segments[0].Interfaces)
 	}
+}
+
+// Closing the pool does not wait for whoever is just taking a chunk, nor takes the memory from under it.
+func TestPoolCloseNeverWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, err := newPool()
+		must(t, err)
+		<-p.tokens // get has come so far
+		p.close()
+		if p.memory == nil || len(p.tokens) != poolChunks-1 {
+			t.Errorf("the memory is gone, or %d tokens are left, want %d", len(p.tokens), poolChunks-1)
+		}
+		p.tokens <- struct{}{}
+		p.close()
+		p.close()
+		if p.memory != nil || len(p.tokens) != 0 {
+			t.Errorf("the memory is still there, or %d tokens are left", len(p.tokens))
+		}
+	})
 }
