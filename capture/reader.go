@@ -13,6 +13,9 @@ import (
 
 const (
 	flushEvery = time.Second
+	flushLeast = 200 * time.Millisecond
+	// onDisk is how soon a packet is handed over at the latest, so that it is on the disk 2 s after it was sent.
+	onDisk = 1800 * time.Millisecond
 	// noteRoom is kept free in a chunk for the note of what the ring dropped meanwhile, in bytes.
 	noteRoom = 512
 	// stepLeast is the least jump of the wall clock against the monotonic one that ends a chunk.
@@ -178,6 +181,9 @@ func (r *reader) wait(rest time.Duration, stopping bool) error {
 // ticks of its timer.
 func (r *reader) lag() time.Duration { return 2*r.ring.retire + 20*time.Millisecond }
 
+// flush is how long a chunk is filled: shorter where the kernel takes longer to hand over a block.
+func (r *reader) flush() time.Duration { return max(flushLeast, min(flushEvery, onDisk-r.lag())) }
+
 func (r *reader) advance(to int64) {
 	if to > r.covered {
 		r.covered = to
@@ -209,7 +215,7 @@ func (r *reader) begin(ctx context.Context) error {
 	}
 	c.Reset(r.seen.table, r.name, r.covered)
 	r.chunk = c
-	r.chunkDue = time.Now().Add(flushEvery)
+	r.chunkDue = time.Now().Add(r.flush())
 	return nil
 }
 

@@ -59,7 +59,7 @@ func TestClockSteps(t *testing.T) {
 // Drops are dated by the two times the kernel was asked; what follows without a pause is one loss.
 func TestLossIsDated(t *testing.T) {
 	m := newMemory(4)
-	r := &reader{name: "up0", dir: newDirectory(nil), sink: m}
+	r := &reader{name: "up0", ring: &ring{}, dir: newDirectory(nil), sink: m}
 	if err := r.begin(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -172,4 +172,17 @@ func TestIdleRingTakesTheNewTable(t *testing.T) {
 		m.mu.Unlock()
 	}
 	stop()
+}
+
+func TestFlushKeepsTwoSeconds(t *testing.T) {
+	for retire, want := range map[time.Duration]time.Duration{
+		100 * time.Millisecond: time.Second,
+		400 * time.Millisecond: 980 * time.Millisecond, // the shared ring's reserve
+		800 * time.Millisecond: 200 * time.Millisecond, // the smallest ring
+	} {
+		r := &reader{ring: &ring{retire: retire}}
+		if got := r.flush(); got != want {
+			t.Errorf("blocks retired after %v: chunks are filled for %v, want %v", retire, got, want)
+		}
+	}
 }
