@@ -201,7 +201,8 @@ func pause(wake int, d time.Duration) error {
 }
 
 // wait blocks until the next block is ready, wake is readable, or the time is over. A socket whose interface went down
-// or away reports ENETDOWN once; reading the error clears it, and the socket works again when the interface is up.
+// reports ENETDOWN once; reading the error clears it, and the socket works again when the interface is up. One whose
+// interface is gone never does: the controller hears of that and stops its reader.
 func (r *ring) wait(wake int, timeout time.Duration) error {
 	fds := [2]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN | unix.POLLERR}, {Fd: int32(wake), Events: unix.POLLIN}}
 	_, err := unix.Poll(fds[:], int(max(0, timeout.Milliseconds())))
