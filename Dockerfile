@@ -7,8 +7,11 @@ COPY api api
 COPY capture capture
 COPY cmd cmd
 COPY config config
+COPY failpoint failpoint
 COPY pcapng pcapng
 COPY rotate rotate
+COPY trigger trigger
+COPY upload upload
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /ringside ./cmd/ringside
 

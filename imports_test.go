@@ -19,13 +19,18 @@ const module = "github.com/ringside/ringside"
 
 // imports is the folder table of ARCHITECTURE.md: which folders of ours each may import. "*" means all.
 var imports = map[string][]string{
-	"pcapng":         {},
-	"capture/filter": {},
-	"capture":        {"pcapng", "capture/filter"},
-	"rotate":         {"pcapng"},
-	"config":         {"capture", "capture/filter", "rotate"},
-	"api":            {"rotate", "pcapng"},
-	"cmd/ringside":   {"*"},
+	"pcapng":           {},
+	"capture/filter":   {},
+	"capture":          {"pcapng", "capture/filter"},
+	"failpoint":        {},
+	"rotate":           {"failpoint", "pcapng"},
+	"trigger":          {"failpoint", "rotate"},
+	"upload":           {"failpoint", "pcapng", "rotate", "trigger"},
+	"upload/export":    {"pcapng", "trigger", "upload"},
+	"upload/storetest": {"upload"},
+	"config":           {"api", "capture", "capture/filter", "rotate", "trigger", "upload"},
+	"api":              {"pcapng", "rotate", "trigger", "upload"},
+	"cmd/ringside":     {"*"},
 }
 
 type goPackage struct {
@@ -114,13 +119,14 @@ func goList(t *testing.T) []goPackage {
 // TestLinks follows every relative link of the texts, and every path they name in code.
 func TestLinks(t *testing.T) {
 	links := 0
-	for _, file := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md"} {
+	pages, _ := filepath.Glob("docs/*.md")
+	for _, file := range append(pages, "README.md", "ARCHITECTURE.md", "CHANGELOG.md") {
 		for _, m := range regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`).FindAllStringSubmatch(readFile(t, file), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}
 			links++
-			if _, err := os.Stat(m[1]); err != nil {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
 				t.Errorf("%s links to %s: %v", file, m[1], err)
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/ringside/ringside/rotate"
+	"github.com/ringside/ringside/upload"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,6 +33,8 @@ type fake struct {
 	write    func(io.Writer) (int64, error) // the window's WriteTo
 	from, to time.Time                      // as last asked
 	closed   chan struct{}                  // gets one entry for each window closed
+	engine   engine
+	store    upload.Store // nil for none
 }
 
 func newFake() *fake {
@@ -68,19 +71,36 @@ func (f *fake) sources() Sources {
 			}
 			return f, nil
 		},
+		Trigger:    f.engine.accept,
+		Suppress:   f.engine.suppress,
+		Incidents:  localIncidents,
+		Suppressed: suppressed,
+		Store:      func() upload.Store { return f.store },
 	}
 }
 
-// handler is what a listener with the access serves.
-func (f *fake) handler(a access) http.Handler {
-	return harden(newHandler(f.sources(), newPackets(f.sources(), zap.NewNop()), a))
+func (f *fake) server(log *zap.Logger) *Server {
+	return newServer(Config{Socket: "/run/r.sock", Node: "n1"}, f.sources(), log)
 }
 
-var everything = access{packets: true, metrics: true, socket: "/run/r.sock"}
+// handler is what a listener of that kind serves.
+func (f *fake) handler(d door) http.Handler {
+	s := f.server(zap.NewNop())
+	return s.handler(s.newGuard(d, "127.0.0.1:9409"))
+}
 
 func get(h http.Handler, target string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(http.MethodGet, target, nil)
+	return send(h, http.MethodGet, target, "", header...)
+}
+
+func send(h http.Handler, method, target, body string, header ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, target, strings.NewReader(body))
+	req.Host = "localhost"
 	for i := 0; i+1 < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+			continue
+		}
 		req.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
@@ -101,45 +121,6 @@ func detail(t *testing.T, w *httptest.ResponseRecorder) string {
 	return p.Detail
 }
 
-// TestAccess holds each listener against what it may hand out.
-func TestAccess(t *testing.T) {
-	loopback := accessOf(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	loopback6 := accessOf(&net.TCPAddr{IP: net.IPv6loopback})
-	beyond := accessOf(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)})
-	wildcard := accessOf(&net.TCPAddr{IP: net.IPv4zero})
-	for _, c := range []struct {
-		name                     string
-		access                   access
-		metrics, packets, status int
-	}{
-		{"socket", everything, 200, 200, 200},
-		{"loopback", loopback, 200, 403, 200},
-		{"loopback6", loopback6, 200, 403, 200},
-		{"beyond", beyond, 403, 403, 200},
-		{"wildcard", wildcard, 403, 403, 200},
-	} {
-		c.access.socket = "/run/r.sock"
-		h := newFake().handler(c.access)
-		for path, want := range map[string]int{"/metrics": c.metrics, "/v1/packets?from=-5m": c.packets, "/healthz": c.status, "/readyz": c.status, "/readyz?verbose": c.status} {
-			w := get(h, path)
-			if w.Code != want {
-				t.Errorf("%s %s: %d, want %d", c.name, path, w.Code, want)
-			}
-			if want == 403 {
-				if d, cure := detail(t, w), "curl --unix-socket /run/r.sock 'http://localhost"+path+"'"; !strings.Contains(d, cure) {
-					t.Errorf("%s %s: %q does not name the cure %q", c.name, path, d, cure)
-				}
-			}
-		}
-		if names := strings.Contains(get(h, "/readyz?verbose").Body.String(), "eth0"); names != c.access.metrics {
-			t.Errorf("%s: readyz?verbose shows names: %v", c.name, names)
-		}
-		if names := strings.Contains(get(h, "/readyz?format=json").Body.String(), "eth0"); names != c.access.metrics {
-			t.Errorf("%s: readyz?format=json shows names: %v", c.name, names)
-		}
-	}
-}
-
 // TestHost refuses names that are not this server's: DNS rebinding.
 func TestHost(t *testing.T) {
 	for _, c := range []struct {
@@ -158,12 +139,22 @@ func TestHost(t *testing.T) {
 		{"127.0.0.1:9409", "", 403},
 		{"node1:9409", "node1:9409", 200},
 		{"node1:9409", "node2:9409", 403},
+		{"node1:9409", "192.0.2.1", 403},
 		{"192.0.2.1:9409", "192.0.2.1:9409", 200},
 		{"0.0.0.0:9409", "192.0.2.1:9409", 200},
 		{"[::]:9409", "[2001:db8::1]:9409", 200},
 		{"0.0.0.0:9409", "evil.example", 403},
+		{":9409", "192.0.2.1", 200},
+		{":9409", "evil.example", 403},
+		{":9409", "", 403},
+		{"127.0.0.1:9409", "Ringside.Example:9409", 200},
+		{"127.0.0.1:9409", "[2001:db8::7]:9409", 200},
+		{"127.0.0.1:9409", "[2001:db8::8]:9409", 403},
+		{"127.0.0.1:9409", "ringside.example.evil.example", 403},
 	} {
-		h := checkHost(c.listen, newFake().handler(access{metrics: true}))
+		srv := newFake().server(zap.NewNop())
+		srv.cfg.Hosts = []string{"ringside.example", "2001:db8::7"}
+		h := srv.handler(srv.newGuard(doorBeyond, c.listen))
 		req := httptest.NewRequest(http.MethodGet, "/healthz", nil)
 		req.Host = c.host
 		w := httptest.NewRecorder()
@@ -175,22 +166,28 @@ func TestHost(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	h := newFake().handler(everything)
-	if d := detail(t, get(h, "/v1/incidents")); d != "there is no /v1/incidents here: the paths are /healthz, /readyz, /metrics, /v1/packets" {
+	f := newFake()
+	h := f.handler(doorSocket)
+	want := "there is no /v1/windows here: the paths are /healthz, /readyz, /metrics, /v1/triggers, /v1/incidents, /v1/incidents/{id}, /v1/incidents/{id}/files/{name}, /v1/packets"
+	if d := detail(t, get(h, "/v1/windows")); d != want {
 		t.Errorf("unknown path: %q", d)
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/v1/packets"} {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
-		if d := detail(t, w); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" || d != "POST is not answered on "+path+": use GET" {
-			t.Errorf("POST %s: %d, Allow %q, %q", path, w.Code, w.Header().Get("Allow"), d)
+	for _, r := range f.server(zap.NewNop()).routes() {
+		method, allow := http.MethodPost, "GET, HEAD"
+		if r.method == method {
+			method, allow = http.MethodDelete, "POST"
+		}
+		path := pathOf(r)
+		w := send(h, method, path, "")
+		if d := detail(t, w); w.Code != 405 || w.Header().Get("Allow") != allow || d != method+" is not answered on "+r.path+": use "+r.method {
+			t.Errorf("%s %s: %d, Allow %q, %q", method, path, w.Code, w.Header().Get("Allow"), d)
 		}
 	}
 }
 
 func TestReady(t *testing.T) {
 	f := newFake()
-	h := f.handler(everything)
+	h := f.handler(doorSocket)
 	if w := get(h, "/readyz"); w.Code != 200 || w.Body.String() != "ready\n" {
 		t.Errorf("ready: %d %q", w.Code, w.Body)
 	}

@@ -2,61 +2,78 @@ package api
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/netip"
+	"path"
 	"strings"
 	"time"
+
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
-// Sources is what the server shows. All functions may be called concurrently.
+// Sources is what the server shows and passes on. All functions may be called concurrently. The routes of those that
+// are nil answer 503.
 type Sources struct {
 	Report  func() Report
 	Metrics http.Handler
 	Window  func(ctx context.Context, from, to time.Time) (Window, error)
+
+	Trigger    func(ctx context.Context, r trigger.Request) (trigger.Receipt, error) // the error is a *trigger.Refusal
+	Suppress   func(source, reason, kind string)                                     // counts a request that was refused here
+	Incidents  func() []trigger.Incident                                             // that this node knows, the newest first
+	Suppressed func() []trigger.Suppressed
+	Store      func() upload.Store // nil if there is none
 }
 
-// access is what a listener may hand out beyond health and readiness.
-type access struct {
-	packets bool   // packets, and everything else that was recorded
-	metrics bool   // metrics, and the names behind readyz?verbose
-	socket  string // where the rest is handed out
-}
-
-// accessOf returns what a TCP listener may hand out: metrics on loopback, beyond it nothing. Packets need a token, on
-// loopback too, because every process of the host network reaches it; tokens do not exist yet.
-func accessOf(a *net.TCPAddr) access { return access{metrics: a.IP.IsLoopback()} }
-
-// route is one path, which answers GET and HEAD.
+// route is one method of one path, and who may use it.
 type route struct {
-	path  string
-	serve http.HandlerFunc
+	method string // GET stands for HEAD too
+	path   string // as http.ServeMux has it
+	access access
+	serve  http.HandlerFunc
 }
 
-func routes(s Sources, p *packets, a access) []route {
+// routes is everything that is served. What is not public, says so by its access.
+func (s *Server) routes() []route {
 	return []route{
-		{"/healthz", healthz},
-		{"/readyz", readyz(s.Report, a.metrics)},
-		{"/metrics", guard(a.metrics, "metrics", a.socket, s.Metrics.ServeHTTP)},
-		{"/v1/packets", guard(a.packets, "packets", a.socket, p.serve)},
+		{"GET", "/healthz", access{scope: public, metrics: true}, healthz},
+		{"GET", "/readyz", access{scope: public, metrics: true}, s.readyz},
+		{"GET", "/metrics", access{scope: ScopeRead, loopback: true, metrics: true}, s.sources.Metrics.ServeHTTP},
+		{"POST", "/v1/triggers", access{scope: ScopeTrigger, loopback: true}, s.postTrigger},
+		{"GET", "/v1/incidents", access{scope: ScopeRead}, s.listIncidents},
+		{"GET", "/v1/incidents/{id}", access{scope: ScopeRead}, s.getIncident},
+		{"GET", "/v1/incidents/{id}/files/{name}", access{scope: ScopePackets}, s.getFile},
+		{"GET", "/v1/packets", access{scope: ScopePackets}, s.getPackets},
 	}
 }
 
-func newHandler(s Sources, p *packets, a access) http.Handler {
+// handler is what a listener serves: its routes, behind its guard.
+func (s *Server) handler(g *guard) http.Handler {
 	mux := http.NewServeMux()
 	var paths []string
-	for _, r := range routes(s, p, a) {
+	for _, r := range s.routes() {
+		if g.door == doorMetrics && !r.access.metrics {
+			continue
+		}
 		paths = append(paths, r.path)
-		mux.HandleFunc("GET "+r.path, r.serve)
-		mux.HandleFunc(r.path, func(w http.ResponseWriter, req *http.Request) {
-			w.Header().Set("Allow", "GET, HEAD")
-			fail(w, http.StatusMethodNotAllowed, "%s is not answered on %s: use GET", req.Method, r.path)
-		})
+		mux.HandleFunc(r.method+" "+r.path, named(r.path, g.protect(r)))
+		mux.HandleFunc(r.path, named(r.path, otherMethod(r)))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		fail(w, http.StatusNotFound, "there is no %s here: the paths are %s", req.URL.Path, strings.Join(paths, ", "))
 	})
-	return mux
+	return s.count(harden(g.checkHost(g.checkOrigin(g.identify(g.checkPath(mux))))))
+}
+
+func otherMethod(r route) http.HandlerFunc {
+	allow := r.method
+	if allow == http.MethodGet {
+		allow = "GET, HEAD"
+	}
+	return func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Allow", allow)
+		fail(w, http.StatusMethodNotAllowed, "%s is not answered on %s: use %s", req.Method, r.path, r.method)
+	}
 }
 
 // harden sets what every answer has: nothing may be cached, sniffed or framed.
@@ -69,42 +86,20 @@ func harden(next http.Handler) http.Handler {
 	})
 }
 
-// guard refuses what the listener may not hand out, and says where it can be had.
-func guard(allowed bool, what, socket string, serve http.HandlerFunc) http.HandlerFunc {
-	if allowed {
-		return serve
-	}
-	return func(w http.ResponseWriter, req *http.Request) {
-		fail(w, http.StatusForbidden, "%s are not handed out on this address, which other processes or machines can reach: "+
-			"use the Unix socket, such as curl --unix-socket %s 'http://localhost%s'", what, socket, req.URL.RequestURI())
-	}
-}
-
-// checkHost refuses requests whose Host names another machine: a page in a browser, whose name was pointed here (DNS
-// rebinding). Such an attack needs a name, so where the listener takes any address, any address may be named.
-func checkHost(listen string, next http.Handler) http.Handler {
-	own, _, _ := net.SplitHostPort(listen)
-	wildcard := false
-	if a, err := netip.ParseAddr(own); err == nil {
-		wildcard = a.IsUnspecified()
-	}
+// checkPath refuses paths that lead up or nowhere, instead of redirecting to what they might mean.
+func (g *guard) checkPath(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		host := hostOnly(req.Host)
-		_, err := netip.ParseAddr(host)
-		if strings.EqualFold(host, "localhost") || host == "127.0.0.1" || host == "::1" || strings.EqualFold(host, own) || wildcard && err == nil {
-			next.ServeHTTP(w, req)
+		p := req.URL.Path
+		if p != "/" {
+			p = strings.TrimSuffix(p, "/")
+		}
+		if !strings.HasPrefix(p, "/") || path.Clean(p) != p || strings.ContainsRune(p, 0) {
+			g.refuse(w, refusedPath, newProblem(http.StatusBadRequest,
+				"the path has empty, . or .. parts, or a zero byte: write it out"))
 			return
 		}
-		fail(w, http.StatusForbidden, "the request is for host %q, which is not this server: use http://%s", host, listen)
+		next.ServeHTTP(w, req)
 	})
-}
-
-// hostOnly takes the port and the brackets off a Host header.
-func hostOnly(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
 }
 
 func healthz(w http.ResponseWriter, _ *http.Request) {

@@ -3,11 +3,11 @@ package api
 import (
 	"bytes"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,15 +15,26 @@ import (
 
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
 // spec is what the test reads of openapi.yaml.
 type spec struct {
 	Paths      map[string]map[string]operation
-	Components struct{ Responses map[string]response }
+	Components struct {
+		Responses map[string]response
+		Schemas   map[string]struct{ Properties map[string]property }
+	}
+}
+
+type property struct {
+	Items struct{ Properties map[string]any }
 }
 
 type operation struct {
+	Summary    string
 	Parameters []struct{ Name, In string }
 	Responses  map[string]response
 }
@@ -59,19 +70,22 @@ func readSpec(t *testing.T) spec {
 	return s
 }
 
-// TestOpenAPI holds openapi.yaml against the handlers, both ways: every path is served and described, every answer that
-// a handler gives is described, and every one that is described is given here.
+// TestOpenAPI holds openapi.yaml against the handlers, both ways: every route is served and described, with the scope it
+// needs, every answer that a handler gives is described, and every one that is described is given here.
 func TestOpenAPI(t *testing.T) {
 	s := readSpec(t)
-	f := newFake()
 	var served, described []string
-	for _, r := range routes(f.sources(), newPackets(f.sources(), zap.NewNop()), everything) {
-		served = append(served, r.path)
+	for _, r := range newFake().server(zap.NewNop()).routes() {
+		method := strings.ToLower(r.method)
+		served = append(served, method+" "+r.path)
+		op := s.Paths[r.path][method]
+		if r.access.scope != public && !strings.Contains(op.Summary, "Scope: "+string(r.access.scope)+".") {
+			t.Errorf("%s: %q does not name the scope %s", r.path, op.Summary, r.access.scope)
+		}
 	}
 	for path, methods := range s.Paths {
-		described = append(described, path)
-		if len(methods) != 1 || methods["get"].Responses == nil {
-			t.Errorf("%s describes %d methods, want get alone", path, len(methods))
+		for method := range methods {
+			described = append(described, method+" "+path)
 		}
 	}
 	slices.Sort(served)
@@ -80,34 +94,47 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatalf("served %v, described %v", served, described)
 	}
 	given := map[string]bool{} // path, status and type
+	store := newStore(t)
 	for _, c := range answers() {
-		check(t, s, c, given)
+		check(t, s, c, store, given)
 	}
 	for path, methods := range s.Paths {
-		for status, r := range methods["get"].Responses {
-			for kind := range r.Content {
-				if key := path + " " + status + " " + kind; !given[key] {
-					t.Errorf("%s is described and no handler gave it", key)
+		for _, op := range methods {
+			for status, r := range op.Responses {
+				if r.Content == nil {
+					r.Content = map[string]any{"": nil}
+				}
+				for kind := range r.Content {
+					if key := path + " " + status + " " + kind; !given[key] {
+						t.Errorf("%s is described and no handler gave it", key)
+					}
 				}
 			}
 		}
 	}
 }
 
-func check(t *testing.T, s spec, c answer, given map[string]bool) {
-	w := c.get()
-	path, query, _ := strings.Cut(c.target, "?")
-	kind, _, err := mime.ParseMediaType(w.Header().Get("Content-Type"))
-	if err != nil {
-		t.Errorf("%s: %v", c.target, err)
+func check(t *testing.T, s spec, c answer, store upload.Store, given map[string]bool) {
+	t.Helper()
+	w := c.get(t, store)
+	_, query, _ := strings.Cut(c.target, "?")
+	path := c.route
+	kind := ""
+	if text := w.Header().Get("Content-Type"); text != "" {
+		var err error
+		if kind, _, err = mime.ParseMediaType(text); err != nil {
+			t.Errorf("%s: %v", c.target, err)
+		}
 	}
-	op := s.Paths[path]["get"]
-	r := op.Responses[strconv.Itoa(w.Code)]
-	if _, ok := r.Content[kind]; !ok {
-		t.Errorf("%s gives %d %s, which is not described", c.target, w.Code, kind)
+	var op operation
+	for _, op = range s.Paths[path] { // there is one
+	}
+	r, described := op.Responses[strconv.Itoa(w.Code)]
+	if _, ok := r.Content[kind]; !described || !ok && kind != "" || kind == "" && r.Content != nil {
+		t.Errorf("%s gives %d %s, which is not described: %s", c.target, w.Code, kind, w.Body)
 	}
 	for name := range r.Headers {
-		if w.Header().Get(name) == "" {
+		if w.Header().Get(name) == "" && name != "Retry-After" { // which is there if it is known
 			t.Errorf("%s: %d without the header %s, which is described", c.target, w.Code, name)
 		}
 	}
@@ -120,56 +147,143 @@ func check(t *testing.T, s spec, c answer, given map[string]bool) {
 	given[path+" "+strconv.Itoa(w.Code)+" "+kind] = true
 }
 
-// answer is a request and the state it meets.
-type answer struct {
-	target string
-	method string
-	host   string
-	access access
-	state  func(*fake)
-}
-
-func (c answer) get() *httptest.ResponseRecorder {
-	f := newFake()
-	f.write = func(w io.Writer) (int64, error) { n, err := w.Write([]byte("packets")); return int64(n), err }
-	if c.state != nil {
-		c.state(f)
-	}
-	p := newPackets(f.sources(), zap.NewNop())
-	if f.coverage.Packets == busy {
-		for range maxStreams {
-			p.streams <- struct{}{}
+// TestSchemas holds the fields of the answers against those that are described.
+func TestSchemas(t *testing.T) {
+	schemas := readSpec(t).Components.Schemas
+	for name, c := range map[string]struct {
+		described any
+		value     any
+	}{
+		"Problem":          {schemas["Problem"].Properties, problem{}},
+		"Store":            {schemas["Store"].Properties, StoreState{}},
+		"Incident":         {schemas["Incident"].Properties, Incident{}},
+		"Incident.bundles": {schemas["Incident"].Properties["bundles"].Items.Properties, Bundle{}},
+	} {
+		var want, got []string
+		for _, key := range reflect.ValueOf(c.described).MapKeys() {
+			want = append(want, key.String())
+		}
+		typ := reflect.TypeOf(c.value)
+		for i := range typ.NumField() {
+			tag, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			got = append(got, tag)
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has the fields %v, described are %v", name, got, want)
 		}
 	}
-	req := httptest.NewRequest(c.method, c.target, nil)
-	req.Host = c.host
-	w := httptest.NewRecorder()
-	harden(checkHost("127.0.0.1:9409", newHandler(f.sources(), p, c.access))).ServeHTTP(w, req)
-	return w
 }
 
-const busy = 1 << 40 // packets: a mark that all streams are taken
+// answer is a request and the state it meets.
+type answer struct {
+	route  string
+	method string
+	target string
+	body   string
+	header []string
+	door   door // doorSocket if not set
+	state  func(*fake, *Server)
+}
+
+func (c answer) get(t *testing.T, store upload.Store) *httptest.ResponseRecorder {
+	t.Helper()
+	f := newFake()
+	f.store = store
+	s := f.server(zap.NewNop())
+	s.tokens = testTokens(t)
+	if c.state != nil {
+		c.state(f, s)
+	}
+	if c.door == 0 {
+		c.door = doorSocket
+	}
+	h := s.handler(s.newGuard(c.door, "127.0.0.1:9409"))
+	if c.method == "SLOW" {
+		req := httptest.NewRequest(http.MethodPost, c.target, slowBody{})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return w
+	}
+	return send(h, c.method, c.target, c.body, c.header...)
+}
+
+type slowBody struct{}
+
+func (slowBody) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
 
 func answers() []answer {
-	const get, post, self, evil = http.MethodGet, http.MethodPost, "localhost", "evil.example"
-	all, none := everything, access{}
-	notReady := func(f *fake) { f.report.Ready = false }
-	list := []answer{
-		{"/readyz?verbose", get, self, all, nil},
-		{"/readyz?format=json", get, self, all, nil},
-		{"/readyz", get, self, all, notReady},
-		{"/readyz?format=json", get, self, all, notReady},
-		{"/metrics", get, self, none, nil},
-		{"/v1/packets?from=-1m&to=now", get, self, all, nil},
-		{"/v1/packets?from=x", get, self, all, nil},
-		{"/v1/packets", get, self, none, nil},
-		{"/v1/packets", get, self, all, func(f *fake) { f.coverage.Rings = nil }},
-		{"/v1/packets", get, self, all, func(f *fake) { f.openErr = errors.New("input/output error") }},
-		{"/v1/packets", get, self, all, func(f *fake) { f.coverage.Packets = busy }},
+	const (
+		get, post                         = http.MethodGet, http.MethodPost
+		ready, packets, triggers          = "/readyz", "/v1/packets", "/v1/triggers"
+		list, one, files                  = "/v1/incidents", "/v1/incidents/{id}", "/v1/incidents/{id}/files/{name}"
+		oneTarget, manifestTarget, atNode = "/v1/incidents/" + incidentID, "/v1/incidents/" + incidentID + "/files/manifest.json", "?node=n1"
+	)
+	notReady := func(f *fake, _ *Server) { f.report.Ready = false }
+	full := func(_ *fake, s *Server) {
+		for range maxStreams {
+			s.streams <- struct{}{}
+		}
+		for range maxLookups {
+			s.lookups <- struct{}{}
+		}
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/v1/packets"} {
-		list = append(list,
-			answer{path, get, self, all, nil}, answer{path, post, self, all, nil}, answer{path, get, evil, all, nil})
+	refusal := func(status int) func(*fake, *Server) {
+		return func(f *fake, _ *Server) {
+			f.engine.refusal = &trigger.Refusal{Status: status, Kind: "x", Detail: "no: wait", Retry: 1}
+		}
 	}
-	return list
+	links := func(f *fake, _ *Server) { f.store = linking{f.store, nil} }
+	noStore := func(f *fake, _ *Server) { f.store = nil }
+	all := []answer{
+		{ready, get, ready + "?verbose", "", nil, 0, nil},
+		{ready, get, ready + "?format=json", "", nil, 0, nil},
+		{ready, get, ready, "", nil, 0, notReady},
+		{ready, get, ready + "?format=json", "", nil, 0, notReady},
+		{packets, get, packets + "?from=-1m&to=now", "", nil, 0, nil},
+		{packets, get, packets + "?from=x", "", nil, 0, nil},
+		{packets, get, packets, "", nil, 0, func(f *fake, _ *Server) { f.coverage.Rings = nil }},
+		{packets, get, packets, "", nil, 0, func(f *fake, _ *Server) { f.openErr = errors.New("input/output error") }},
+		{packets, get, packets, "", nil, 0, full},
+		{triggers, post, triggers, "{", nil, 0, nil},
+		{triggers, "SLOW", triggers, "", nil, 0, nil},
+		{triggers, post, triggers, strings.Repeat(" ", trigger.MaxBody+1), nil, 0, nil},
+		{triggers, post, triggers, "", []string{"Content-Encoding", "gzip"}, 0, nil},
+		{triggers, post, triggers, "", nil, 0, refusal(429)},
+		{triggers, post, triggers, "", nil, 0, refusal(503)},
+		{triggers, post, triggers, "", nil, 0, refusal(507)},
+		{list, get, list + "?from=-1h&to=now&node=n1&reason=slow&limit=1&local&suppressed", "", nil, 0, nil},
+		{list, get, list + "?limit=0", "", nil, 0, nil},
+		{list, get, list, "", nil, 0, full},
+		{one, get, oneTarget + "?local", "", nil, 0, nil},
+		{one, get, "/v1/incidents/x", "", nil, 0, nil},
+		{one, get, "/v1/incidents/" + trigger.NewID(day), "", nil, 0, nil},
+		{one, get, "/v1/incidents/" + oldID, "", nil, 0, noStore},
+		{files, get, manifestTarget + "?node=n1&cluster=c&stream=1", "", nil, 0, nil},
+		{files, get, captureFile, "", nil, 0, nil},
+		{files, get, captureFile, "", []string{"Range", "bytes=0-5"}, 0, nil},
+		{files, get, manifestTarget + atNode, "", []string{"Range", "bytes=0-5"}, 0, nil},
+		{files, get, captureFile, "", nil, 0, links},
+		{files, get, captureFile, "", []string{"Range", "bytes=160000-"}, 0, nil},
+		{files, get, manifestTarget, "", nil, 0, nil},
+		{files, get, manifestTarget + "?node=n3", "", nil, 0, nil},
+		{files, get, manifestTarget, "", nil, 0, noStore},
+		{files, get, captureFile, "", nil, 0, full},
+		{files, get, captureFile, "", []string{"If-None-Match", `"` + captureSHA256 + `"`}, 0, nil},
+	}
+	for _, r := range newFake().server(zap.NewNop()).routes() {
+		method, target := requestOf(r)
+		other := map[string]string{get: post, post: http.MethodPut}[method]
+		all = append(all,
+			answer{r.path, method, target, "", nil, 0, nil},
+			answer{r.path, other, target, "", nil, 0, nil},
+			answer{r.path, method, target, "", bearer(wrongToken), doorBeyond, nil},
+			answer{r.path, method, target, "", bearer(allToken), doorBeyond, func(_ *fake, s *Server) { s.tokens.value()[3].scopes = nil }},
+		)
+		if r.access.scope == public {
+			all = append(all, answer{r.path, method, target, "", []string{"Host", "evil.example"}, doorLoopback, nil})
+		}
+	}
+	return all
 }

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,75 +23,82 @@ type Window interface {
 const (
 	maxStreams  = 4                // at once; each reads the disk that the recorder writes to
 	maxStream   = 30 * time.Minute // for one stream
-	retryAfter  = 5                // seconds, when all streams are taken
+	retryAfter  = 5 * time.Second  // when all places are taken
 	packetsType = "application/vnd.tcpdump.pcap"
 )
 
-// packets serves windows of the spool as pcapng.
-type packets struct {
-	open    func(ctx context.Context, from, to time.Time) (Window, error)
-	report  func() Report
-	log     *zap.Logger
-	streams chan struct{} // holds one entry for each stream under way
-}
-
-func newPackets(s Sources, log *zap.Logger) *packets {
-	return &packets{open: s.Window, report: s.Report, log: log, streams: make(chan struct{}, maxStreams)}
-}
-
-// serve answers with the packets between from and to, and states in its headers what is missing of them.
-func (p *packets) serve(w http.ResponseWriter, req *http.Request) {
+// getPackets answers with the packets between from and to, and states in its headers what is missing of them.
+func (s *Server) getPackets(w http.ResponseWriter, req *http.Request) {
 	from, to, err := span(req.URL.RawQuery, time.Now())
 	if err != nil {
 		fail(w, http.StatusBadRequest, "%v", err)
 		return
 	}
-	select {
-	case p.streams <- struct{}{}:
-		defer func() { <-p.streams }()
-	default:
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-		fail(w, http.StatusServiceUnavailable, "%d packet streams are under way, which is all there may be: try again in %d seconds", maxStreams, retryAfter)
+	if !s.enter(w, s.streams, "packet streams") {
 		return
 	}
+	defer func() { <-s.streams }()
 	ctx, cancel := context.WithTimeout(req.Context(), maxStream)
 	defer cancel()
-	window, err := p.open(ctx, from, to)
+	window, err := s.sources.Window(ctx, from, to)
 	if err != nil {
 		if ctx.Err() == nil { // otherwise nobody listens
-			p.log.Error("a window could not be opened", zap.Time("from", from), zap.Time("to", to), zap.Error(err))
+			s.log.Error("a window could not be opened", zap.Time("from", from), zap.Time("to", to), zap.Error(err))
 			fail(w, http.StatusInternalServerError, "the window could not be opened: %v", err)
 		}
 		return
 	}
 	defer window.Close()
-	p.stream(ctx, w, req, window)
+	s.streamWindow(ctx, w, req, window)
 }
 
-func (p *packets) stream(ctx context.Context, w http.ResponseWriter, req *http.Request, window Window) {
+// enter takes a place among what may be under way at once, or refuses. The caller gives it back.
+func (s *Server) enter(w http.ResponseWriter, places chan struct{}, what string) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+	}
+	s.stats.refused(refusedBusy)
+	setRetryAfter(w, retryAfter)
+	problem{Status: http.StatusServiceUnavailable, Kind: refusedBusy,
+		Detail: fmt.Sprintf("%d %s are under way, which is all there may be: try again in %v", cap(places), what, retryAfter)}.write(w)
+	return false
+}
+
+func (s *Server) streamWindow(ctx context.Context, w http.ResponseWriter, req *http.Request, window Window) {
 	c := window.Coverage()
 	if !covered(c) {
-		problem{Status: http.StatusNotFound, Detail: notCovered(c, p.report().Spool), Coverage: c}.write(w)
+		problem{Status: http.StatusNotFound, Detail: notCovered(c, s.sources.Report().Spool), Coverage: c}.write(w)
 		return
 	}
 	describe(w.Header(), c)
 	if req.Method == http.MethodHead {
 		return
 	}
-	out := &patientWriter{ctx: ctx, w: w, control: http.NewResponseController(w)}
+	out := newPatientWriter(ctx, w)
 	n, err := window.WriteTo(out)
-	log := p.log.With(zap.String("client", peer(req.Context())), zap.Time("from", c.From), zap.Time("to", c.To), zap.Int64("bytes", n))
+	if err == nil {
+		conclude(w.Header(), window.Coverage())
+	}
+	s.handedOut(req, n, out.err, err, zap.String("what", "window"), zap.Time("from", c.From), zap.Time("to", c.To))
+}
+
+// handedOut writes the line of the audit log about packets that were handed out, whole or in part. gone is an error of
+// the client's side, err any. After one the connection ends, so that nobody takes a part for the whole.
+func (s *Server) handedOut(req *http.Request, n int64, gone, err error, what ...zap.Field) {
+	s.stats.handedOut.Add(uint64(n))
+	log := s.audit.With(zap.String("client", clientOf(req).who)).With(what...).With(zap.Int64("bytes", n))
 	switch {
 	case err == nil:
-		conclude(w.Header(), window.Coverage())
 		log.Info("packets were handed out")
-	case out.err != nil:
+		return
+	case gone != nil:
 		log.Info("packets were handed out in part: the client went away or read too slowly", zap.Error(err))
-		panic(http.ErrAbortHandler) // the connection ends, so that nobody takes a part for the whole
 	default:
-		log.Error("packets were handed out in part: the spool could not be read", zap.Error(err))
-		panic(http.ErrAbortHandler)
+		log.Error("packets were handed out in part: they could not be read", zap.Error(err))
 	}
+	panic(http.ErrAbortHandler)
 }
 
 // patientWriter gives the client replyTimeout for every piece, and an end to the whole with ctx.
@@ -103,6 +107,10 @@ type patientWriter struct {
 	w       io.Writer
 	control *http.ResponseController
 	err     error // of the client's side
+}
+
+func newPatientWriter(ctx context.Context, w http.ResponseWriter) *patientWriter {
+	return &patientWriter{ctx: ctx, w: w, control: http.NewResponseController(w)}
 }
 
 func (p *patientWriter) Write(b []byte) (int, error) {
@@ -118,29 +126,20 @@ func (p *patientWriter) Write(b []byte) (int, error) {
 	return n, p.err
 }
 
-// span reads from and to, which default to a minute ago and now. Other parameters are refused: a misspelt one would
-// silently give another window.
+// span reads from and to, which default to a minute ago and now.
 func span(rawQuery string, now time.Time) (from, to time.Time, err error) {
-	query, err := url.ParseQuery(rawQuery)
+	values, err := parameters(rawQuery, "from", "to")
 	if err != nil {
-		return from, to, fmt.Errorf("the query cannot be read: %w: write ?from=-5m&to=now", err)
+		return from, to, err
 	}
-	values := map[string]string{"from": "-1m", "to": "now"}
-	for key, given := range query {
-		if _, ok := values[key]; !ok || len(given) != 1 {
-			return from, to, fmt.Errorf("parameter %q is unknown or given twice: the parameters are from and to", key)
-		}
-		values[key] = strings.ReplaceAll(given[0], " ", "+") // the sign of an offset, which a query turns into a space
+	if from, err = timeOf(values, "from", "-1m", now); err != nil {
+		return from, to, err
 	}
-	if from, err = ParseTime(values["from"], now); err != nil {
-		return from, to, fmt.Errorf("from: %w", err)
-	}
-	if to, err = ParseTime(values["to"], now); err != nil {
-		return from, to, fmt.Errorf("to: %w", err)
+	if to, err = timeOf(values, "to", "now", now); err != nil {
+		return from, to, err
 	}
 	if !from.Before(to) {
-		return from, to, fmt.Errorf("from (%s) is not before to (%s): exchange them",
-			nano(from), nano(to))
+		return from, to, fmt.Errorf("from (%s) is not before to (%s): exchange them", nano(from), nano(to))
 	}
 	return from, to, nil
 }

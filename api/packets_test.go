@@ -16,7 +16,7 @@ import (
 
 func TestPackets(t *testing.T) {
 	f := newFake()
-	w := get(f.handler(everything), "/v1/packets?from=2026-11-22T04:00:00%2B01:00&to=2026-11-22T03:01:00Z")
+	w := get(f.handler(doorSocket), "/v1/packets?from=2026-11-22T04:00:00%2B01:00&to=2026-11-22T03:01:00Z")
 	if w.Code != 200 || w.Body.String() != "packets" {
 		t.Fatalf("%d %q", w.Code, w.Body)
 	}
@@ -43,7 +43,7 @@ func TestPackets(t *testing.T) {
 // TestPlus takes the sign of an offset that was not escaped, as people type it.
 func TestPlus(t *testing.T) {
 	f := newFake()
-	if w := get(f.handler(everything), "/v1/packets?from=2026-11-22T04:00:00+01:00"); w.Code != 200 || !f.from.Equal(day) {
+	if w := get(f.handler(doorSocket), "/v1/packets?from=2026-11-22T04:00:00+01:00"); w.Code != 200 || !f.from.Equal(day) {
 		t.Errorf("%d %s, asked from %v", w.Code, w.Body, f.from)
 	}
 }
@@ -52,14 +52,14 @@ func TestHead(t *testing.T) {
 	f := newFake()
 	f.write = func(io.Writer) (int64, error) { panic("HEAD reads the window") }
 	w := httptest.NewRecorder()
-	f.handler(everything).ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v1/packets", nil))
+	f.handler(doorSocket).ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v1/packets", nil))
 	if w.Code != 200 || w.Header().Get("Ringside-Missing") != "none" || w.Body.Len() != 0 {
 		t.Errorf("%d, %v, %d bytes", w.Code, w.Header(), w.Body.Len())
 	}
 }
 
 func TestBadWindows(t *testing.T) {
-	h := newFake().handler(everything)
+	h := newFake().handler(doorSocket)
 	for query, want := range map[string]string{
 		"from=5m":                        "from: \"5m\" is no time: write 2006-01-02T15:04:05Z (RFC 3339), now, or a time before now such as -5m",
 		"to=later":                       "to: \"later\" is no time",
@@ -84,7 +84,7 @@ func TestBadWindows(t *testing.T) {
 func TestNothingCovered(t *testing.T) {
 	f := newFake()
 	f.coverage.Rings = nil
-	h := f.handler(everything)
+	h := f.handler(doorSocket)
 	w := get(h, "/v1/packets")
 	want := "nothing was recorded between 2026-11-22T03:00:00Z and 2026-11-22T03:01:00Z: the spool covers 2026-11-22T02:00:00Z to 2026-11-22T03:00:00Z, ask for a part of that"
 	if d := detail(t, w); w.Code != 404 || d != want {

@@ -7,17 +7,23 @@ import (
 )
 
 // problem is an error as RFC 9457 (Problem Details for HTTP APIs) has it. Detail states what is wrong, with the value,
-// and the cure. Coverage is an extension: what a window that cannot be served would hold.
+// and the cure. Kind and Coverage are extensions: which kind of refusal it is, as the metrics count them, and what a
+// window that cannot be served would hold.
 type problem struct {
 	Type     string `json:"type"` // always about:blank: Title is the status's own text
 	Title    string `json:"title"`
 	Status   int    `json:"status"`
 	Detail   string `json:"detail"`
+	Kind     string `json:"kind,omitempty"`
 	Coverage any    `json:"coverage,omitempty"`
 }
 
+func newProblem(status int, format string, args ...any) *problem {
+	return &problem{Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
 func fail(w http.ResponseWriter, status int, format string, args ...any) {
-	problem{Status: status, Detail: fmt.Sprintf(format, args...)}.write(w)
+	newProblem(status, format, args...).write(w)
 }
 
 func (p problem) write(w http.ResponseWriter) {

@@ -17,6 +17,18 @@ type Report struct {
 	Interfaces []Interface `json:"interfaces"`
 	Rings      []Ring      `json:"rings"`
 	Spool      Spool       `json:"spool"`
+
+	Config *ConfigState `json:"config,omitempty"` // nil without a file
+	Faults []Fault      `json:"faults,omitempty"` // of tokens and certificate; the server fills it in
+}
+
+// ConfigState is which configuration is in force.
+type ConfigState struct {
+	File         string    `json:"file"`
+	Hash         string    `json:"hash"` // of the file as it is in force, in hexadecimal
+	Loaded       time.Time `json:"loaded"`
+	Error        string    `json:"error,omitempty"`         // why a newer file is not in force, and the cure
+	NeedsRestart []string  `json:"needs_restart,omitempty"` // keys whose new values are not in force
 }
 
 // Interface is one interface, or a rule that no interface meets yet.
@@ -52,33 +64,32 @@ type Spool struct {
 }
 
 // readyz answers 200 if at least one interface is recorded and 503 otherwise: a state, not an error, so no problem.
-// Names are shown only where detail is allowed.
-func readyz(report func() Report, detail bool) http.HandlerFunc {
-	return func(w http.ResponseWriter, req *http.Request) {
-		r := report()
-		status := http.StatusOK
-		if !r.Ready {
-			status = http.StatusServiceUnavailable
-		}
-		query := req.URL.Query()
-		asJSON := query.Get("format") == "json" || strings.Contains(req.Header.Get("Accept"), "application/json")
-		verbose := (query.Has("verbose") || asJSON) && detail
-		var body bytes.Buffer
-		if asJSON {
-			w.Header().Set("Content-Type", "application/json")
-			if !verbose {
-				r = Report{Ready: r.Ready}
-			}
-			out := json.NewEncoder(&body)
-			out.SetIndent("", "  ")
-			out.Encode(r) // into memory, of plain values: cannot fail
-		} else {
-			w.Header().Set("Content-Type", textType)
-			r.writeText(&body, verbose)
-		}
-		w.WriteHeader(status)
-		w.Write(body.Bytes())
+// Names are left out, not refused, where they may not be seen: probes must not fail for want of a token.
+func (s *Server) readyz(w http.ResponseWriter, req *http.Request) {
+	r := s.sources.Report()
+	r.Faults = s.faults()
+	status := http.StatusOK
+	if !r.Ready {
+		status = http.StatusServiceUnavailable
 	}
+	query := req.URL.Query()
+	asJSON := query.Get("format") == "json" || strings.Contains(req.Header.Get("Accept"), "application/json")
+	verbose := (query.Has("verbose") || asJSON) && clientOf(req).may(names)
+	var body bytes.Buffer
+	if asJSON {
+		w.Header().Set("Content-Type", "application/json")
+		if !verbose {
+			r = Report{Ready: r.Ready}
+		}
+		out := json.NewEncoder(&body)
+		out.SetIndent("", "  ")
+		out.Encode(r) // into memory, of plain values: cannot fail
+	} else {
+		w.Header().Set("Content-Type", textType)
+		r.writeText(&body, verbose)
+	}
+	w.WriteHeader(status)
+	w.Write(body.Bytes())
 }
 
 func (r Report) writeText(w io.Writer, verbose bool) {
@@ -93,6 +104,11 @@ func (r Report) writeText(w io.Writer, verbose bool) {
 	if !verbose {
 		return
 	}
+	r.writeTables(w)
+	r.writeConfig(w)
+}
+
+func (r Report) writeTables(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer t.Flush()
 	fmt.Fprintln(t, "\nINTERFACE\tSTATE\tRING\tPACKETS\tWHY")
@@ -108,6 +124,21 @@ func (r Report) writeText(w io.Writer, verbose bool) {
 	fmt.Fprintf(t, "%s\t%d\t%d MiB\t%s\t%s\t%d\t%s\n", s.Dir, s.Segments, s.Bytes>>20, stamp(s.Oldest), stamp(s.Newest), s.UnwrittenPackets, orDash(s.Mode))
 	if s.Error != "" {
 		fmt.Fprintf(t, "\nnothing can be written: %s\n", s.Error)
+	}
+}
+
+func (r Report) writeConfig(w io.Writer) {
+	if c := r.Config; c != nil {
+		fmt.Fprintf(w, "\nconfiguration %s, in force since %s, SHA-256 %s\n", c.File, stamp(c.Loaded), c.Hash)
+		if c.Error != "" {
+			fmt.Fprintf(w, "a newer one is not in force: %s\n", c.Error)
+		}
+		if len(c.NeedsRestart) > 0 {
+			fmt.Fprintf(w, "restart for new values of: %s\n", strings.Join(c.NeedsRestart, ", "))
+		}
+	}
+	for _, f := range r.Faults {
+		fmt.Fprintf(w, "\n%s: the new file is not in force since %s: %s\n", f.What, stamp(f.Since), f.Text)
 	}
 }
 

@@ -101,7 +101,7 @@ func TestBrokenStream(t *testing.T) {
 		t.Errorf("%d bytes and %v, want an unexpected end", n, err)
 	}
 	<-f.closed
-	if n := logs.FilterMessage("packets were handed out in part: the spool could not be read").Len(); n != 1 {
+	if n := logs.FilterMessage("packets were handed out in part: they could not be read").Len(); n != 1 {
 		t.Errorf("%d log lines of a broken stream, want 1", n)
 	}
 }
@@ -237,8 +237,8 @@ func TestSlowClient(t *testing.T) {
 		client, server := net.Pipe()
 		l := &oneConn{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		l.conns <- server
-		srv := &Server{log: zap.NewNop()}
-		srv.add(l, f.handler(everything))
+		srv := f.server(zap.NewNop())
+		srv.add(l, f.handler(doorSocket))
 		go srv.parts[0].server.Serve(l)
 		start := time.Now()
 		if _, err := io.WriteString(client, "GET /v1/packets HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {

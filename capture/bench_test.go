@@ -19,7 +19,7 @@ func BenchmarkEncode(b *testing.B) {
 			dir := newDirectory(rules{{Name: "*"}})
 			dir.known[7] = &iface{link: link{name: "up0", index: 7, up: true}, state: StateRecording, ring: "up0", received: dir.counter("up0")}
 			dir.list(dir.known[7])
-			r, err := newReader("up0", nil, 0, dir, sink)
+			r, err := newReader("up0", &ring{retire: minRetire}, 0, dir, sink)
 			if err != nil {
 				b.Fatal(err)
 			}

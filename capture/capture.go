@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringside/ringside/capture/filter"
@@ -27,7 +28,6 @@ type Capture struct {
 	sink       Sink
 	log        *zap.Logger
 	dir        *directory
-	compiler   *filter.Compiler
 	ownRings   int   // how many rings of their own interfaces may have
 	ownSize    int64 // of each of them, bytes
 	sharedSize int64 // of the shared ring, bytes
@@ -37,32 +37,39 @@ type Capture struct {
 	wg      sync.WaitGroup
 
 	// Run's own.
-	links    *links
-	exact    *filter.Program // without interfaces, to finish a coarsened one
-	coarse   bool            // the kernel refused the exact one
-	excluded []int           // in the shared ring's filter, sorted
-	refused  []int           // that the kernel took no filter for, sorted; nil if it took the last
+	links *links
+	policy
+	own      []*own // connections of this process
+	excluded []int  // in the shared ring's filter, sorted
+	refused  []int  // that the kernel took no filter for, sorted; nil if it took the last
 	swapped  time.Time
 	readCtx  context.Context
 	quit     context.CancelFunc // of readCtx
 	ended    chan *reader
+
+	requests    chan request
+	over        chan struct{} // closed when Run's goroutine takes no more requests
+	ending      sync.Once     // guards over
+	program     atomic.Pointer[filter.Program]
+	ownRecorded atomic.Uint64
 }
 
 // Open compiles the filter, finds the interfaces and opens their rings, which record from now on. An error that wraps
 // a *ConfigError is the configuration's fault.
 func Open(cfg Config, sink Sink, log *zap.Logger) (*Capture, error) {
 	c := &Capture{cfg: cfg, rules: rules(cfg.Interfaces), sink: sink, log: log, dir: newDirectory(cfg.Interfaces),
-		readers: map[int]*reader{}, ended: make(chan *reader)}
+		readers: map[int]*reader{}, ended: make(chan *reader), requests: make(chan request), over: make(chan struct{})}
 	if err := c.rules.valid(); err != nil {
 		return nil, err
 	}
-	var err error
-	if c.compiler, err = filter.NewCompiler(context.Background(), cfg.Services); err != nil {
+	services, err := filter.NewCompiler(context.Background(), cfg.Services)
+	if err != nil {
 		return nil, wrong("services", "%w", err)
 	}
-	if c.exact, err = c.compiler.Program(nil, false); err != nil {
-		return nil, wrong("services", "%w", err)
+	if c.policy, err = newPolicy(services, nil); err != nil {
+		return nil, err
 	}
+	c.program.Store(c.exact)
 	if c.links, err = watchLinks(); err != nil {
 		return nil, err
 	}
@@ -75,7 +82,7 @@ func Open(cfg Config, sink Sink, log *zap.Logger) (*Capture, error) {
 }
 
 func (c *Capture) open() error {
-	if err := c.checkRequired(); err != nil {
+	if err := c.checkRequired(c.rules); err != nil {
 		return err
 	}
 	if err := c.plan(); err != nil {
@@ -93,9 +100,9 @@ func (c *Capture) open() error {
 	return nil
 }
 
-func (c *Capture) checkRequired() error {
+func (c *Capture) checkRequired(rs rules) error {
 	var errs []error
-	for _, r := range c.rules {
+	for _, r := range rs {
 		if r.Require && !slices.ContainsFunc(c.linkList(), func(l link) bool {
 			_, ok := rules{r}.match(l)
 			return ok
@@ -171,6 +178,7 @@ func (c *Capture) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			c.ending.Do(func() { close(c.over) })
 			return c.stop()
 		case u, ok := <-c.links.updates:
 			if ok {
@@ -184,6 +192,8 @@ func (c *Capture) Run(ctx context.Context) error {
 			c.gather(ok)
 		case r := <-c.ended:
 			c.readerEnded(r)
+		case q := <-c.requests:
+			q.done <- q.do()
 		case <-retry:
 		}
 		retry = nil
@@ -238,6 +248,7 @@ func (c *Capture) stop() error {
 
 // Close releases what Open took. Run calls it; it is for a Capture that is never run.
 func (c *Capture) Close() {
+	c.ending.Do(func() { close(c.over) })
 	c.quit()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -255,9 +266,13 @@ func (c *Capture) Close() {
 	}
 }
 
+// Program returns the exact program of the services in force, without what rings and connections add to it. It may be
+// called concurrently with everything.
+func (c *Capture) Program() *filter.Program { return c.program.Load() }
+
 // Status may be called concurrently with everything.
 func (c *Capture) Status() Status {
-	s := Status{Interfaces: c.dir.status()}
+	s := Status{Interfaces: c.dir.status(), OwnRecorded: c.ownRecorded.Load()}
 	for _, i := range s.Interfaces {
 		s.Ready = s.Ready || i.State == StateRecording
 	}

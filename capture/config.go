@@ -73,6 +73,8 @@ type Status struct {
 	Ready      bool // at least one interface is recording
 	Interfaces []InterfaceStatus
 	Rings      []RingStatus
+
+	OwnRecorded uint64 // connections of this process that could not be left out of the recording
 }
 
 // InterfaceStatus is the state of one interface, or of a rule that no interface meets yet (Index 0).

@@ -28,9 +28,9 @@ func (r *reader) encode(ctx context.Context, b block, now int64) error {
 	if err := r.refresh(ctx); err != nil {
 		return err
 	}
-	exact := r.exact.Load()
+	policy := r.policy.Load().needed(b.earliest())
 	end := r.end.Load()
-	special := exact != nil || b.earliest() < r.since || end != 0 && b.latest() >= end
+	special := policy != nil || b.earliest() < r.since || end != 0 && b.latest() >= end
 	off, packets := b.first(), b.packets()
 	for range packets {
 		h := (*header)(b[off:])
@@ -50,7 +50,7 @@ func (r *reader) encode(ctx context.Context, b block, now int64) error {
 		}
 		off += int(native.Uint32(h[pktNext:]))
 		if special || !e.plain || native.Uint32(h[pktStatus:])&unix.TP_STATUS_VLAN_VALID != 0 {
-			if !r.special(&p, e, exact, h) {
+			if !r.special(&p, e, policy, h) {
 				r.counts.filtered.Add(1)
 				continue
 			}
@@ -86,13 +86,13 @@ type packet struct {
 }
 
 // special does what most packets do not need, and says whether the packet is to be kept: leave out what another ring
-// has or the policy omits, finish a coarsened filter, put a stripped tag back, make up an Ethernet header.
-func (r *reader) special(p *packet, e *entry, exact *filter.Program, h *header) bool {
+// has or the policy omits, finish a coarsened or replaced filter, put a stripped tag back, make up an Ethernet header.
+func (r *reader) special(p *packet, e *entry, policy eras, h *header) bool {
 	if end := r.end.Load(); p.ns < r.since || end != 0 && p.ns >= end || !e.keeps(p) {
 		return false
 	}
-	if exact != nil {
-		n := int(exact.Run(p.data, meta(p, h)))
+	if policy != nil {
+		n := policy.at(p.ns).keeps(p.data, meta(p, h))
 		if n == 0 {
 			return false
 		}

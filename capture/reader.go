@@ -37,7 +37,7 @@ type reader struct {
 	wake     int                            // eventfd, readable once stop was called
 	stopping atomic.Bool                    // set by stop
 	program  atomic.Pointer[filter.Program] // the kernel's
-	exact    atomic.Pointer[filter.Program] // finishes a coarsened program; nil if the kernel's is exact
+	policy   atomic.Pointer[eras]           // what the process makes of what the kernel's keeps; never nil
 	since    int64                          // keep packets from this time on: before it the shared ring has them; ns since 1970
 	end      atomic.Int64                   // leave packets from this time on to the shared ring; ns since 1970, 0 for no end
 	counts   counters
@@ -71,6 +71,7 @@ func newReader(name string, r *ring, since int64, dir *directory, sink Sink) (*r
 	rd := &reader{name: name, ring: r, since: since, dir: dir, sink: sink, wake: wake, done: make(chan struct{}), start: now, asked: now, covered: now.UnixNano()}
 	rd.offset = rd.covered
 	rd.counts.covered.Store(rd.covered)
+	rd.policy.Store(&eras{{}})
 	return rd, nil
 }
 
@@ -200,6 +201,7 @@ func (r *reader) checkClock(ctx context.Context, wall, monotonic int64) error {
 		return nil
 	}
 	r.handOver()
+	r.change(eras.forget)
 	r.covered += step
 	return r.begin(ctx)
 }

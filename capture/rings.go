@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -71,8 +72,9 @@ func (c *Capture) place(l link) error {
 	i := c.dir.get(l.index)
 	rule, named := c.rules.match(l) // no rule's name is empty
 	hopeless := i != nil && i.ring == sharedRing && c.refused != nil
-	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && (i.state != StateBlind || hopeless) &&
-		!(named && rule.own() && i.ring == sharedRing && c.ownReaders() < c.ownRings) {
+	moves := named && i != nil && (rule.own() && i.ring == sharedRing && c.ownReaders() < c.ownRings ||
+		!rule.own() && i.ring != sharedRing) // another ring: there is room again, or the rule has changed
+	if i != nil && i.link == l && i.rule == rule.Name && i.gone == 0 && (i.state != StateBlind || hopeless) && !moves {
 		return nil
 	}
 	next := iface{link: l, rule: rule.Name}
@@ -80,7 +82,7 @@ func (c *Capture) place(l link) error {
 	switch {
 	case !named:
 		next.state, next.why = StateExcluded, notNamed
-		c.stopOwn(l.index)
+		c.endOwn(l.index)
 	case rule.own() && c.ownRing(l, &err):
 		next.ring, next.since = c.readers[l.index].name, c.readers[l.index].since
 	default:
@@ -127,6 +129,16 @@ func (c *Capture) stopOwn(index int) {
 	}
 }
 
+// endOwn has an interface's ring keep nothing from now on, ns since 1970, and stop.
+func (c *Capture) endOwn(index int) (now int64) {
+	now = time.Now().UnixNano()
+	if r := c.readers[index]; r != nil {
+		r.end.CompareAndSwap(0, now)
+		r.stop()
+	}
+	return now
+}
+
 // share keeps the shared ring: open if an interface is placed in it or may appear, its filter leaving out the others.
 // Leaving out more can wait; taking an interface in cannot.
 func (c *Capture) share() error {
@@ -162,13 +174,10 @@ func (c *Capture) share() error {
 func (c *Capture) part() {
 	for index, r := range c.readers {
 		i := c.dir.get(index)
-		if index == 0 || i == nil || i.ring != sharedRing || i.state != StateRecording || r.stopping.Load() {
+		if index == 0 || i == nil || i.ring != sharedRing || i.state != StateRecording && i.state != StateDown || r.stopping.Load() {
 			continue
 		}
-		now := time.Now().UnixNano()
-		r.end.Store(now)
-		c.dir.part(index, now)
-		r.stop()
+		c.dir.part(index, c.endOwn(index))
 	}
 }
 
@@ -209,9 +218,7 @@ func (c *Capture) openReader(index int, name string, exclude []int) error {
 		return errors.Join(err, ring.close())
 	}
 	r.program.Store(used)
-	if c.coarse {
-		r.exact.Store(c.exact)
-	}
+	r.policy.Store(&eras{{exact: c.exact, judged: c.coarse}})
 	c.mu.Lock()
 	c.readers[index] = r
 	c.mu.Unlock()
@@ -275,20 +282,13 @@ func optmemCure(p *filter.Program) string {
 // swap replaces a ring's filter. If the kernel refuses, the old one stays: then packets of interfaces that should be left
 // out reach the process, which leaves them out itself.
 func (c *Capture) swap(r *reader, exclude []int) error {
-	used, err := c.fit(exclude, true, func(p *filter.Program) error {
-		if c.coarse {
-			r.exact.Store(c.exact) // before the first packet that the coarse filter lets through
-		}
-		return r.ring.setFilter(p.Instructions())
-	})
-	if err != nil {
+	if err := c.attach(r, exclude); err != nil {
 		text := "filter not replaced, the old one stays: " + err.Error()
 		c.sink.Note(pcapng.Note{Kind: pcapng.NoteFilter, To: time.Now().UnixNano(), Ring: r.name, Text: text})
 		c.log.Warn("a filter was not replaced; the old one stays, and the process leaves out what it lets through",
 			zap.String("ring", r.name), zap.Error(err))
 		return err
 	}
-	r.program.Store(used)
 	return nil
 }
 
@@ -323,8 +323,8 @@ func (r *reader) status() RingStatus {
 		CutPolicy: r.counts.cutPolicy.Load(), CutLimit: r.counts.cutLimit.Load(), Filtered: r.counts.filtered.Load(),
 		Instructions: p.Len(), CoveredTo: time.Unix(0, r.counts.covered.Load()),
 	}
-	if r.exact.Load() != nil {
-		s.Coarse = strings.Join(p.Coarsened(), "; ")
+	if policy := *r.policy.Load(); policy[len(policy)-1].judged {
+		s.Coarse = cmp.Or(strings.Join(p.Coarsened(), "; "), "the kernel took no newer filter; the process finishes what it keeps")
 	}
 	return s
 }

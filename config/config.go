@@ -9,19 +9,31 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringside/ringside/api"
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/capture/filter"
 	"github.com/ringside/ringside/rotate"
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
 // Config is everything that can be set. Its keys in YAML are its field names in snake_case.
 type Config struct {
-	Listen          string        // TCP address for health and metrics, or None
+	Cluster         string        // for keys and manifests; upload.NamePattern
+	Node            string        // the same; never "auto", but what that stood for
+	Listen          string        // TCP address of the API, or None
+	MetricsListen   string        // TCP address for health and metrics alone, without a token, or None
+	Hosts           []string      // names and addresses that a Host header may have, beside Listen's own
+	Tokens          string        // path of the tokens' file, or ""
+	TLS             api.TLS       // of Listen
 	Socket          string        // absolute path of the Unix socket
 	ShutdownTimeout time.Duration // for the whole drain at SIGTERM
 	Log             Log
 	Capture         capture.Config
 	Rotate          rotate.Config
+	Trigger         trigger.Config // without Dir and Describe
+	TriggerRate     float64        // trigger.http_rate: POST /v1/triggers a second, over TCP
+	Upload          upload.Config  // with Cluster and Node
 
 	file  string         // that was loaded
 	lines map[string]int // of its keys
@@ -33,7 +45,7 @@ type Log struct {
 	Format string // "console", "json", or "auto": console on a terminal
 }
 
-// None as Listen means that no TCP port is opened.
+// None as Listen or MetricsListen means that no TCP port is opened.
 const None = "none"
 
 // defaultServices are recorded unless configured: what applications wait for on a node, and dns, on which everything
@@ -46,7 +58,10 @@ var defaultServices = []string{
 // Default returns the configuration of a daemon without a file.
 func Default() *Config {
 	c := &Config{
+		Cluster:         "default",
+		Node:            thisNode(),
 		Listen:          "127.0.0.1:9409",
+		MetricsListen:   None,
 		Socket:          "/run/ringside/ringside.sock",
 		ShutdownTimeout: 20 * time.Second,
 		Log:             Log{Level: "info", Format: "auto"},
@@ -60,7 +75,11 @@ func Default() *Config {
 			MaxSize: 256 << 20,
 			Keep:    rotate.Keep{Age: 24 * time.Hour, Free: 0.20},
 		},
+		Trigger:     defaultTrigger(),
+		TriggerRate: 10,
+		Upload:      defaultUpload(),
 	}
+	c.Upload.Cluster, c.Upload.Node = c.Cluster, c.Node
 	for _, name := range defaultServices {
 		if s, ok := filter.Preset(name); ok {
 			c.Capture.Services = append(c.Capture.Services, s)
@@ -77,9 +96,7 @@ const maxFile = 1 << 20
 // problems in it.
 func Load(path string) (*Config, error) {
 	if path == "" {
-		c := Default()
-		c.file = "built-in defaults"
-		return c, nil
+		return parse("built-in defaults", nil, compile)
 	}
 	text, err := read(path)
 	if err != nil {

@@ -14,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringside/ringside/api"
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/capture/filter"
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -56,7 +59,8 @@ func TestBad(t *testing.T) {
 
 // TestOneProblemEach guards the corpus against files that are bad for another reason than their name says.
 func TestOneProblemEach(t *testing.T) {
-	counts := map[string]int{"many": 11, "unknown-key-nested": 3, "unknown-key-later": 2, "port-range": 7, "cidr": 5, "payload": 3, "interface-name": 3}
+	counts := map[string]int{"many": 11, "unknown-key-nested": 3, "unknown-key-later": 2, "port-range": 7, "cidr": 5, "payload": 3, "interface-name": 3,
+		"many-uploads": 10}
 	files, _ := filepath.Glob("testdata/*.bad.yaml")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".bad.yaml")
@@ -96,6 +100,29 @@ func TestGood(t *testing.T) {
 	want.Rotate.Dir, want.Rotate.Every, want.Rotate.MaxSize = "/srv/spool", time.Minute, 3<<29
 	want.Rotate.Keep.Bytes, want.Rotate.Keep.Age, want.Rotate.Keep.Free = 20e9, 36*time.Hour, 0.125
 	want.Rotate.WriteLimit = 50e6
+	want.Cluster, want.Node = "prod-eu", "node_1.example.com"
+	want.MetricsListen, want.Hosts = "0.0.0.0:9410", []string{"ringside.example.com", "192.0.2.1", "fd00::1"}
+	want.Tokens, want.TLS = "/etc/ringside/tokens.yaml", api.TLS{Cert: "/etc/ringside/tls.crt", Key: "/etc/ringside/tls.key"}
+	want.TriggerRate = 0.5
+	want.Trigger = trigger.Config{
+		Pre: 5 * time.Minute, Post: 150 * time.Second, MaxWindow: time.Hour, Cooldown: time.Second, Rate: 100.5,
+		DropDir: "/run/ringside/triggers", Budget: trigger.Budget{Incidents: 60, Bytes: 1 << 40, Pinned: 50 << 30},
+	}
+	want.Upload = upload.Config{
+		To: "s3://bucket.example/some/prefix", Compression: "gzip", RateLimit: 10e6, Cluster: "prod-eu", Node: "node_1.example.com",
+		S3: upload.S3{
+			Endpoint: "https://minio.example:9000", Region: "eu-central-1", PathStyle: true, StorageClass: "STANDARD_IA",
+			SSE: "aws:kms", KMSKey: "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+			Tags: map[string]string{"team": "storage", "cost center": "42"}, RoleARN: "arn:aws:iam::111122223333:role/ringside-writer",
+			ExternalID: "abc123", Checksum: "SHA256", CAFile: "/etc/ringside/ca.pem", PartSize: 16 << 20, Concurrency: 4,
+			Timeout: time.Minute, AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+			SessionToken: "FwoGZXIvYXdzEXAMPLE==",
+		},
+		Notify: upload.Notify{
+			URL: "https://hooks.example/T000/B000/XXXX", Headers: map[string]upload.Secret{"Authorization": "Bearer abc", "X-Team": "storage"},
+			Format: "slack", After: 30 * time.Minute,
+		},
+	}
 	if !reflect.DeepEqual(settingsOf(c), settingsOf(want)) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
@@ -120,6 +147,29 @@ func TestGoodVariants(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(settingsOf(c), settingsOf(want)) {
 			t.Errorf("%q: %+v, %v, want %+v", file, c, err, want)
 		}
+	}
+}
+
+// TestNode takes node: auto from the environment, else from the host, and refuses what cannot be part of a key.
+func TestNode(t *testing.T) {
+	t.Setenv("NODE_NAME", "ip-10-0-0-1.ec2.internal")
+	for _, text := range []string{"", "node: auto\n"} {
+		c, err := parse("r.yaml", []byte(text), noTcpdump)
+		if err != nil || c.Node != "ip-10-0-0-1.ec2.internal" || c.Upload.Node != c.Node || c.Upload.Cluster != "default" {
+			t.Errorf("%q: %v, node %q, cluster %q of uploads", text, err, c.Upload.Node, c.Upload.Cluster)
+		}
+	}
+	t.Setenv("NODE_NAME", "../x")
+	want := `r.yaml:1: node: auto is "../x", which cannot be part of a key: `
+	if _, err := parse("r.yaml", nil, noTcpdump); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if c, err := parse("r.yaml", []byte("node: n1\n"), noTcpdump); err != nil || c.Upload.Node != "n1" {
+		t.Errorf("node: n1 gives %v", err)
+	}
+	t.Setenv("NODE_NAME", "")
+	if host, _ := os.Hostname(); Default().Node != host {
+		t.Errorf("node %q, want the host's name %q", Default().Node, host)
 	}
 }
 

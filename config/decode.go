@@ -39,12 +39,16 @@ func parse(file string, text []byte, compile func(filter.Service) error) (*Confi
 	if root := d.document(text); root != nil {
 		d.config(root, c)
 	}
+	d.whole(c)
 	if len(d.problems) > 0 {
 		slices.SortStableFunc(d.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 		return nil, &Error{Problems: d.problems}
 	}
 	return c, nil
 }
+
+// anchorName is what a message about an alias quotes: a password that begins with * reads as one.
+var anchorName = regexp.MustCompile(`unknown anchor '.*'`)
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
@@ -72,7 +76,7 @@ func (d *decoder) document(text []byte) *yaml.Node {
 
 func (d *decoder) syntax(err error) {
 	line, text := 1, err.Error()
-	if m := yamlError.FindStringSubmatch(text); m != nil {
+	if m := yamlError.FindStringSubmatch(anchorName.ReplaceAllString(text, "unknown anchor")); m != nil {
 		text = m[2]
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			line = n
@@ -82,12 +86,18 @@ func (d *decoder) syntax(err error) {
 	if strings.Contains(text, "cannot start any token") {
 		cure = "YAML is indented with spaces, never tabs, and a value that begins with a sign such as % @ or ` needs quotes"
 	}
+	if strings.Contains(text, "unknown anchor") {
+		cure = "a value that begins with * needs quotes"
+	}
 	d.problems = append(d.problems, Problem{d.file, line, "", "this is no YAML: " + text + ": " + cure})
 }
 
 func (d *decoder) problem(n *yaml.Node, path, format string, args ...any) {
 	d.problems = append(d.problems, Problem{d.file, max(n.Line, 1), path, fmt.Sprintf(format, args...)})
 }
+
+// keyLike is what unknown keys are shown of: {https://hooks.example/SECRET} is a mapping to YAML.
+var keyLike = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,31}$`)
 
 // object reads a mapping. A mapping without any key keeps the defaults, so that all its lines may be commented out.
 func (d *decoder) object(n *yaml.Node, path string, fields ...field) {
@@ -107,13 +117,15 @@ func (d *decoder) object(n *yaml.Node, path string, fields ...field) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], follow(n.Content[i+1])
 		at := join(path, key.Value)
-		if line, ok := seen[key.Value]; ok {
+		if line, ok := seen[key.Value]; ok && keyLike.MatchString(key.Value) {
 			d.problem(key, at, "the key is given twice, first on line %d: remove one", line)
 			continue
 		}
 		seen[key.Value] = key.Line
 		f := slices.Index(keys, key.Value)
 		switch {
+		case !keyLike.MatchString(key.Value) && key.Value != "<<":
+			d.problem(key, path, "a key that is no word: the keys here are %s", strings.Join(keys, ", "))
 		case key.Value == "<<":
 			d.problem(key, at, "merging mappings is not supported: write the keys out")
 		case f < 0:
@@ -238,11 +250,12 @@ func shown(n *yaml.Node) string {
 	return strconv.Quote(brief(n))
 }
 
-// brief is the node's text, cut to a length that a message can hold.
+// brief is the node's text, cut to a length that a message can hold, and without what of a URL may be secret.
 func brief(n *yaml.Node) string {
 	const most = 80
-	if len(n.Value) <= most {
-		return n.Value
+	text := urlSecrets.ReplaceAllString(n.Value, "$1"+hidden+"$2")
+	if len(text) <= most {
+		return text
 	}
-	return strings.ToValidUTF8(n.Value[:most], "") + "..."
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }

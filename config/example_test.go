@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -32,11 +31,11 @@ func TestExampleIsComplete(t *testing.T) {
 	}
 	keys := map[string]string{} // key path to its comment
 	collect(doc.Content[0], "", keys)
-	for _, path := range settings(reflect.TypeFor[Config](), "") {
-		if comment, ok := keys[path]; !ok || comment == "" {
-			t.Errorf("%s: key present %v, comment %q", path, ok, comment)
+	for _, key := range Keys() {
+		if comment, ok := keys[key.Path]; !ok || comment == "" {
+			t.Errorf("%s: key present %v, comment %q", key.Path, ok, comment)
 		}
-		delete(keys, path)
+		delete(keys, key.Path)
 	}
 	for path := range keys {
 		t.Errorf("%s: a key that stands for no field of Config", path)
@@ -74,41 +73,13 @@ func TestExampleForms(t *testing.T) {
 	}
 }
 
-// settings lists the keys of the exported fields of a struct, in snake_case; nested structs are followed.
-func settings(typ reflect.Type, path string) []string {
-	var keys []string
-	for f := range typ.Fields() {
-		if !f.IsExported() {
-			continue
-		}
-		at := join(path, snake(f.Name))
-		if f.Type.Kind() == reflect.Struct {
-			keys = append(keys, settings(f.Type, at)...)
-		} else {
-			keys = append(keys, at)
-		}
-	}
-	return keys
-}
-
 func collect(n *yaml.Node, path string, into map[string]string) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if value.Kind == yaml.MappingNode {
+		if value.Kind == yaml.MappingNode && len(value.Content) > 0 {
 			collect(value, join(path, key.Value), into)
 		} else {
 			into[join(path, key.Value)] = key.HeadComment + key.LineComment
 		}
 	}
-}
-
-func snake(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		if unicode.IsUpper(r) && i > 0 {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
 }

@@ -49,6 +49,20 @@ func checkBounds(t *testing.T, c *Config) {
 	if !(r.Keep.Free >= 0 && r.Keep.Free < 1) || !filepath.IsAbs(r.Dir) || !filepath.IsAbs(c.Socket) || len(c.Socket) > maxSocketPath {
 		t.Fatalf("out of bounds: %+v", c)
 	}
+	w := c.Trigger
+	if w.Pre <= 0 || w.Post <= 0 || w.Pre+w.Post > w.MaxWindow || w.Cooldown <= 0 || !(w.Rate > 0 && c.TriggerRate > 0) {
+		t.Fatalf("out of bounds: %+v", w)
+	}
+	if w.Budget.Incidents <= 0 || w.Budget.Bytes <= 0 || w.Budget.Pinned < 0 || w.DropDir != "" && !filepath.IsAbs(w.DropDir) {
+		t.Fatalf("out of bounds: %+v", w)
+	}
+	u := c.Upload
+	if to, err := parseStore(u.To); err != nil || to != u.To || u.Cluster == "" || u.Node == "" || strings.ContainsAny(u.Cluster+u.Node, "/ \n") {
+		t.Fatalf("store %q, cluster %q, node %q: %v", u.To, u.Cluster, u.Node, err)
+	}
+	if u.S3.PartSize < 5<<20 || u.S3.Concurrency < 1 || u.S3.Timeout <= 0 || len(u.S3.Tags) > maxTags || u.Notify.After <= 0 {
+		t.Fatalf("out of bounds: %+v", u)
+	}
 	if len(c.Capture.Interfaces) == 0 || len(c.Capture.Services) == 0 {
 		t.Fatal("nothing would be recorded, and no problem says so")
 	}

@@ -7,15 +7,24 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ringside/ringside/upload"
 )
 
 // config reads the whole file into c.
 func (d *decoder) config(n *yaml.Node, c *Config) {
 	d.object(n, "",
+		field{"cluster", d.placeName(&c.Cluster)},
+		field{"node", d.node(&c.Node)},
 		field{"listen", d.address(&c.Listen)},
+		field{"metrics_listen", d.address(&c.MetricsListen)},
+		field{"hosts", func(n *yaml.Node, path string) { d.hosts(n, path, &c.Hosts) }},
+		field{"tokens", d.optional("none", &c.Tokens, d.path(&c.Tokens))},
+		field{"tls", func(n *yaml.Node, path string) { d.tls(n, path, &c.TLS) }},
 		field{"socket", d.socket(&c.Socket)},
 		field{"shutdown_timeout", d.duration(&c.ShutdownTimeout, time.Second, 10*time.Minute)},
 		field{"log", func(n *yaml.Node, path string) {
@@ -25,7 +34,65 @@ func (d *decoder) config(n *yaml.Node, c *Config) {
 		}},
 		field{"capture", func(n *yaml.Node, path string) { d.capture(n, path, &c.Capture) }},
 		field{"rotate", func(n *yaml.Node, path string) { d.rotate(n, path, c) }},
+		field{"trigger", func(n *yaml.Node, path string) { d.trigger(n, path, c) }},
+		field{"upload", func(n *yaml.Node, path string) { d.upload(concealed(n), path, &c.Upload) }},
 	)
+}
+
+// whole checks what no single section can be blamed for, and fills in what follows from others. After other problems
+// only that is checked which they cannot have caused.
+func (d *decoder) whole(c *Config) {
+	if !upload.NamePattern.MatchString(c.Node) {
+		d.wrong("node", "auto is %q, which cannot be part of a key: set node (or the environment's NODE_NAME) to 1 to 253 letters, digits, dots, dashes and underscores", c.Node)
+	}
+	c.Upload.Cluster, c.Upload.Node = c.Cluster, c.Node
+	if len(d.problems) > 0 {
+		return
+	}
+	d.wholeDoor(c)
+	d.wholeFolders(c)
+	if c.Trigger.Pre > c.Rotate.Keep.Age {
+		d.wrong("trigger.pre", "%v is longer than rotate.keep.age (%v): the spool would not reach so far, raise that or lower this", c.Trigger.Pre, c.Rotate.Keep.Age)
+	}
+}
+
+// wholeFolders keeps apart what has a folder of its own: the spool counts and removes what is below it.
+func (d *decoder) wholeFolders(c *Config) {
+	store, _ := strings.CutPrefix(c.Upload.To, "file://")
+	for _, f := range []struct{ key, path string }{{"upload.to", store}, {"trigger.drop_dir", c.Trigger.DropDir}} {
+		if within(f.path, c.Rotate.Dir) || within(c.Rotate.Dir, f.path) {
+			d.wrong(f.key, "%s and the spool (rotate.dir, %s) lie within each other: give each a folder of its own", f.path, c.Rotate.Dir)
+		}
+	}
+	if drop := c.Trigger.DropDir; within(drop, store) || within(store, drop) {
+		d.wrong("trigger.drop_dir", "%s and the store (upload.to, %s) lie within each other: give each a folder of its own", drop, store)
+	}
+}
+
+// within says whether path, absolute and clean, is dir or below it.
+func within(path, dir string) bool {
+	return path != "" && filepath.IsAbs(path) && filepath.IsAbs(dir) && (path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/"))
+}
+
+// wrong adds a problem about a key, at its line, or at that of the section it would be in.
+func (d *decoder) wrong(key, format string, args ...any) {
+	line, at := 0, key
+	for at != "" && line == 0 {
+		line = d.lines[at]
+		at = at[:max(0, strings.LastIndexAny(at, ".["))]
+	}
+	d.problem(&yaml.Node{Line: line}, key, format, args...)
+}
+
+// optional reads word as "", and anything else by read.
+func (d *decoder) optional(word string, dst *string, read func(*yaml.Node, string)) func(*yaml.Node, string) {
+	return func(n *yaml.Node, path string) {
+		if n.Kind == yaml.ScalarNode && n.Value == word {
+			*dst = ""
+			return
+		}
+		read(n, path)
+	}
 }
 
 // rotate reads the spool's settings. The least sizes are rotate's own; a segment of less than a second is mostly overhead, and

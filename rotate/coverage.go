@@ -151,7 +151,7 @@ func (a *account) coverage() Coverage {
 		From: w.times().From, To: w.times().To, Rings: []RingCoverage{},
 		Packets: a.packets, Bytes: a.bytes, Segments: a.segments,
 		Notes:      slices.Clone(a.notes[:min(len(a.notes), maxCoverageNotes)]),
-		Interfaces: slices.Compact(slices.Sorted(slices.Values(a.names))),
+		Interfaces: append([]string{}, slices.Compact(slices.Sorted(slices.Values(a.names)))...), // a list in JSON, empty too
 	}
 	for ring, l := range a.rings {
 		covered := l.within(w)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ringside/ringside/failpoint"
 	"github.com/ringside/ringside/pcapng"
 )
 
@@ -62,7 +63,7 @@ func (d osDisk) Publish(path string, data []byte) error {
 	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	err = errors.Join(err, f.Close())
-	stage("index-temp")
+	failpoint.Stage("index-temp")
 	if err == nil {
 		err = os.Rename(temp, path)
 	}

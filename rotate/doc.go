@@ -12,7 +12,8 @@
 //   - Index: NAME.idx beside a segment: its facts, interfaces, notes, and where each chunk lies. It is checksummed and
 //     can be rebuilt from the segment alone, and is, when it is missing or damaged.
 //   - Pin: a directory in pins/ with hard links of segments and indexes. Retention removes its own name only, so a pin
-//     needs no lock and survives a restart. A pin's directory can itself be read with OpenReader.
+//     needs no lock and survives a restart. A pin's directory can itself be read with OpenReader,
+//     and while its last segment is still written with PinReader.
 //   - Window: the packets of a stretch of time, cut to the nanosecond, as one pcapng stream.
 //   - Coverage: what a window, as asked, does and does not hold, and why. Every window has one.
 //
@@ -44,9 +45,4 @@
 // the machine was started, the age is measured by CLOCK_BOOTTIME, which no step moves. Of older ones only the wall
 // clock can tell; a machine that starts with a wrong clock would lose all of them at once, so they expire only after
 // the wall clock has gone ten minutes without a step, long enough for time synchronisation to put it right.
-//
-// # Stages
-//
-// With the build tag failpoint, the process kills itself (SIGKILL) at the stage that RINGSIDE_FAILPOINT names, or at
-// its N-th passage for NAME:N. Stages lists them in the order in which they are passed.
 package rotate

@@ -17,22 +17,26 @@ func newBucket(rate int64) bucket {
 }
 
 // wait takes n bytes and waits until the bucket is out of debt, or ctx is done: what is queued at shutdown is written
-// at once.
-func (b *bucket) wait(ctx context.Context, n int) {
+// at once. It returns false if it was woken by relax; it has then taken nothing.
+func (b *bucket) wait(ctx context.Context, n int, relax <-chan struct{}) bool {
 	if b.rate == 0 {
-		return
+		return true
 	}
 	now := time.Now()
 	b.tokens = min(b.rate, b.tokens+b.rate*now.Sub(b.last).Seconds())
 	b.last = now
 	b.tokens -= float64(n)
 	if b.tokens >= 0 {
-		return
+		return true
 	}
 	t := time.NewTimer(time.Duration(-b.tokens / b.rate * float64(time.Second)))
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
+	case <-relax:
+		b.tokens += float64(n)
+		return false
 	}
+	return true
 }

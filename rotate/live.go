@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ringside/ringside/failpoint"
 	"github.com/ringside/ringside/pcapng"
 )
 
@@ -44,7 +45,7 @@ func (s *Spool) begin(table *pcapng.Table) (*live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create segment %s: %w", base, err)
 	}
-	stage("segment-created")
+	failpoint.Stage("segment-created")
 	x := &index{
 		Segment: Segment{Sequence: sequence, Name: base + suffixSealed, State: StateLive},
 		anchor:  anchor{Boot: s.boot, Wall: wall, Created: boot},

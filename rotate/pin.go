@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/ringside/ringside/failpoint"
 )
 
 // Pin keeps the segments of a stretch of time until Unpin, whatever retention does. Its directory, pins/NAME in the
@@ -54,11 +56,18 @@ func (s *Spool) Pin(name string, from, to time.Time) (*Pin, error) {
 	defer s.files.Unlock()
 	p := &pin{name: name, from: from.UnixNano(), to: to.UnixNano(), links: map[string]int64{}, indexed: map[string]bool{}}
 	s.mu.Lock()
-	if old := s.pins[name]; old != nil {
-		p.from, p.to, p.links, p.indexed = min(p.from, old.from), max(p.to, old.to), old.links, old.indexed
+	old := s.pins[name]
+	if old != nil {
+		p.links, p.indexed = old.links, old.indexed
+	}
+	if old != nil && old.from < old.to { // else a crash came before it was stated, and it reaches from 1970
+		p.from, p.to = min(p.from, old.from), max(p.to, old.to)
 	}
 	s.mu.Unlock()
 	if err := s.createPin(p); err != nil {
+		if old == nil {
+			_ = os.RemoveAll(s.pinDir(name)) // else the next start finds a pin that nobody was promised
+		}
 		return nil, fmt.Errorf("pin %s: %w", name, err)
 	}
 	s.mu.Lock()
@@ -85,7 +94,7 @@ func (s *Spool) createPin(p *pin) error {
 	if err := s.disk.Publish(filepath.Join(dir, pinFile), b); err != nil {
 		return err
 	}
-	stage("pin-created")
+	failpoint.Stage("pin-created")
 	return errors.Join(s.disk.SyncDir(dir), s.disk.SyncDir(filepath.Join(s.cfg.Dir, pinsName)))
 }
 
@@ -106,13 +115,12 @@ func (s *Spool) extendPin(p *pin) error {
 		if settled {
 			seen = g.Sequence + 1
 		}
-		if !p.wants(g) {
-			continue
-		}
 		if _, ok := p.links[g.Name]; ok {
-			p.links[g.Name] = g.Bytes
-		} else {
+			s.bind(p, g.Name, g.Bytes)
+		} else if p.wants(g) {
 			links = append(links, link{filepath.Join(s.cfg.Dir, g.Name), g.Name, g.Bytes})
+		} else {
+			continue
 		}
 		if index := indexPath("", g.Name); g.synced && !p.indexed[index] {
 			links = append(links, link{filepath.Join(s.cfg.Dir, index), index, 0})
@@ -130,27 +138,22 @@ func (s *Spool) extendPin(p *pin) error {
 			p.indexed[l.name] = true
 		} else {
 			s.mu.Lock()
-			p.links[l.name] = l.bytes
+			s.bind(p, l.name, l.bytes)
 			s.mu.Unlock()
 		}
-		stage("pin-linked")
+		failpoint.Stage("pin-linked")
 	}
 	p.seen = seen
 	if len(links) == 0 {
 		return nil
 	}
-	defer stage("pin-synced")
+	defer failpoint.Stage("pin-synced")
 	return s.disk.SyncDir(dir)
 }
 
-// wants says whether the pin holds g: a segment that is still written reaches on into the future.
-func (p *pin) wants(g *segment) bool {
-	if g.synced {
-		return g.overlaps(p.from, p.to)
-	}
-	lo, _, ok := g.span()
-	return ok && lo < p.to
-}
+// wants says whether the pin holds g. One that is still written and does not reach from yet is looked at again; it is
+// not taken ahead of that, for where the clock was set back, to may be years away.
+func (p *pin) wants(g *segment) bool { return g.overlaps(p.from, p.to) }
 
 // extendPins links to every pin what has come since.
 func (s *Spool) extendPins() {
@@ -174,7 +177,7 @@ func (s *Spool) Unpin(name string) error {
 	s.files.Lock()
 	defer s.files.Unlock()
 	s.mu.Lock()
-	_, ok := s.pins[name]
+	p, ok := s.pins[name]
 	s.mu.Unlock()
 	if !ok {
 		return fmt.Errorf("unpin %s: %w", name, ErrNoPin)
@@ -184,9 +187,10 @@ func (s *Spool) Unpin(name string) error {
 		return fmt.Errorf("unpin %s: %w", name, err)
 	}
 	s.mu.Lock()
+	s.unbind(p)
 	delete(s.pins, name)
 	s.mu.Unlock()
-	stage("unpin-unlinked")
+	failpoint.Stage("unpin-unlinked")
 	if err := errors.Join(os.RemoveAll(gone), s.disk.SyncDir(filepath.Join(s.cfg.Dir, pinsName))); err != nil {
 		return fmt.Errorf("unpin %s: %w: what is left is removed at the next start", name, err)
 	}
@@ -219,7 +223,7 @@ func (s *Spool) pinDir(name string) string { return filepath.Join(s.cfg.Dir, pin
 
 // loadPins finds the pins of earlier runs and finishes what was begun of making or removing one.
 func (s *Spool) loadPins() error {
-	s.pins = map[string]*pin{}
+	s.pins, s.bound = map[string]*pin{}, map[string]*bound{}
 	names, err := listDir(filepath.Join(s.cfg.Dir, pinsName))
 	if err != nil {
 		return explain(s.cfg.Dir, err)
@@ -233,6 +237,11 @@ func (s *Spool) loadPins() error {
 		p, err := loadPin(dir, name)
 		if err != nil {
 			s.log.Warn("a pin does not say what it is to hold; it keeps what it has", zap.String("pin", name), zap.Error(err))
+		}
+		found := p.links
+		p.links = map[string]int64{}
+		for segment, size := range found {
+			s.bind(p, segment, size)
 		}
 		s.pins[name] = p
 	}
@@ -262,34 +271,4 @@ func loadPin(dir, name string) (*pin, error) {
 		p.from, p.to = stated.From.UnixNano(), stated.To.UnixNano()
 	}
 	return p, err
-}
-
-// isPinned says whether a pin holds the segment. The caller holds mu.
-func (s *Spool) isPinned(name string) bool {
-	for _, p := range s.pins {
-		if _, ok := p.links[name]; ok {
-			return true
-		}
-	}
-	return false
-}
-
-// pinnedOnly is the bytes of segments that nothing but pins holds. The caller holds mu.
-func (s *Spool) pinnedOnly() (sum int64) {
-	if len(s.pins) == 0 {
-		return 0
-	}
-	counted := make(map[string]bool, len(s.segments))
-	for _, g := range s.segments {
-		counted[g.Name] = true
-	}
-	for _, p := range s.pins {
-		for name, size := range p.links {
-			if !counted[name] {
-				counted[name] = true
-				sum += size
-			}
-		}
-	}
-	return sum
 }

@@ -215,3 +215,121 @@ func TestFullDiskSparesWhatIsBeingRead(t *testing.T) {
 		}
 	})
 }
+
+// What a pin costs and what all pins hold are counted once for each segment, and a pin is read as it is, live segment
+// included.
+func TestPinReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		r, _ := threeSegments(t, cfg)
+		size := func(i int) int64 { return r.Segments()[i].Bytes }
+		if got, want := r.PinCost(at(2), at(15)), size(0)+size(1); got != want {
+			t.Errorf("a pin of two segments costs %d, want %d", got, want)
+		}
+		_, err := r.Pin("a", at(2), at(15))
+		must(t, err)
+		if got, want := r.PinCost(at(12), at(40)), size(2); got != want {
+			t.Errorf("a pin of one more costs %d, want %d", got, want)
+		}
+		_, err = r.Pin("b", at(12), at(40))
+		must(t, err)
+		if got, want := r.PinnedTotal(), size(0)+size(1)+size(2); got != want || r.PinCost(at(0), at(40)) != 0 {
+			t.Errorf("pins hold %d, want %d; another costs %d, want 0", got, want, r.PinCost(at(0), at(40)))
+		}
+		r.removeAll()
+		for _, c := range []struct {
+			pin      string
+			from, to float64
+			packets  int
+			missing  string
+		}{
+			{"a", 2, 15, 130, ""},
+			{"b", 12, 29, 170, ""}, // the live one, as far as it is written
+			{"b", 12, 33, 170, MissingAfter},
+			{"b", 2, 29, 190, MissingBefore},
+		} {
+			p, err := r.PinReader(c.pin)
+			must(t, err)
+			got, cov := window(t, p, at(c.from), at(c.to))
+			if len(got.numbers) != c.packets || strings.Join(reasons(cov), " ") != c.missing {
+				t.Errorf("[%v, %v) of pin %s: %d packets, missing %v; want %d, %q",
+					c.from, c.to, c.pin, len(got.numbers), cov.Missing, c.packets, c.missing)
+			}
+		}
+		_, err = r.Pin("late", at(5), at(29)) // retention has removed the first segment
+		must(t, err)
+		p, err := r.PinReader("late")
+		must(t, err)
+		if _, cov := window(t, p, at(5), at(29)); !slices.Equal(reasons(cov), []string{MissingBefore}) {
+			t.Errorf("missing %v, want what retention had removed", cov.Missing)
+		}
+		r.send(3) // the live segment is sealed and another begins; b wants both
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if p, err = r.PinReader("b"); err != nil {
+			t.Fatal(err)
+		}
+		if got, cov := window(t, p, at(12), at(32)); len(got.numbers) != 200 || !cov.Complete() {
+			t.Errorf("%d packets, missing %v; want 200 and nothing", len(got.numbers), cov.Missing)
+		}
+		total := r.PinnedTotal()
+		must(t, r.Unpin("late"))
+		must(t, r.Unpin("a"))
+		if _, err := r.PinReader("a"); !errors.Is(err, ErrNoPin) {
+			t.Errorf("PinReader returns %v", err)
+		}
+		if got := r.PinnedTotal(); got >= total || got != r.Pins()[0].Bytes {
+			t.Errorf("pins hold %d, want the %d of the only one", got, r.Pins()[0].Bytes)
+		}
+		r.stop()
+		if got, want := reopen(t, cfg.Dir).PinnedTotal(), r.Pins()[0].Bytes; got != want {
+			t.Errorf("pins hold %d after a restart, want %d", got, want)
+		}
+	})
+}
+
+// A crash may leave a pin that does not say yet what it is to hold: made again, it holds that and no more.
+func TestPinMadeAgainBeforeItWasStated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		r, _ := threeSegments(t, cfg)
+		r.stop()
+		must(t, os.MkdirAll(filepath.Join(cfg.Dir, pinsName, "p"), 0o750))
+		s := reopen(t, cfg.Dir)
+		p, err := s.Pin("p", at(12), at(13))
+		must(t, err)
+		if !p.From.Equal(at(12)) || !p.To.Equal(at(13)) || len(p.Segments) != 1 {
+			t.Errorf("pin %+v, want the second segment", p)
+		}
+	})
+}
+
+// A pin that could not be stated leaves nothing for the next start to find.
+func TestPinThatCouldNotBeStated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		r, d := threeSegments(t, cfg)
+		d.set(hooks{publish: func() error { return syscall.ENOSPC }})
+		if _, err := r.Pin("p", at(2), at(3)); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%v", err)
+		}
+		d.set(hooks{})
+		if _, err := os.Stat(filepath.Join(cfg.Dir, pinsName, "p")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its directory is left: %v", err)
+		}
+	})
+}
+
+// When the clock was set back, a pin does not take every segment from then on until its end comes again.
+func TestPinAfterTheClockWasSetBack(t *testing.T) {
+	p := pin{from: at(100).UnixNano(), to: at(200).UnixNano()}
+	for _, c := range []struct {
+		from, to float64
+		want     bool
+	}{{150, 151, true}, {90, 100, true}, {10, 12, false}, {200, 201, false}} {
+		g := &segment{Segment: Segment{From: at(c.from), To: at(c.to)}} // live
+		if got := p.wants(g); got != c.want {
+			t.Errorf("a live segment of %v to %v: %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+}

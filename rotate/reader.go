@@ -16,11 +16,17 @@ import (
 type Reader struct {
 	dir      string
 	segments []Segment
+	live     map[string]*index // by name: of segments that this process is still writing
+	waiting  []pcapng.Note     // that no segment has yet
 }
 
 // OpenReader reads the facts of the segments in dir. Indexes that are missing are rebuilt in memory, which reads the
 // whole segment; so is that of a live one.
-func OpenReader(dir string) (*Reader, error) {
+func OpenReader(dir string) (*Reader, error) { return openReader(&Reader{dir: dir}) }
+
+// openReader completes r, which has its directory and what is known already.
+func openReader(r *Reader) (*Reader, error) {
+	dir := r.dir
 	names, err := listDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read spool %s: %w: name its directory with --dir", dir, err)
@@ -30,7 +36,6 @@ func OpenReader(dir string) (*Reader, error) {
 		return nil, err
 	}
 	defer freeBuffer(buf)
-	r := &Reader{dir: dir}
 	for _, name := range names {
 		base, _, ok := parseName(name)
 		if !ok {
@@ -45,6 +50,9 @@ func OpenReader(dir string) (*Reader, error) {
 
 // look completes the facts of a segment by its index, or by its blocks.
 func (r *Reader) look(g Segment, buf []byte) Segment {
+	if x := r.live[g.Name]; x != nil {
+		return x.Segment
+	}
 	src := r.source(g)
 	f, open, err := src.open(buf)
 	if err != nil {
@@ -69,7 +77,9 @@ func (r *Reader) look(g Segment, buf []byte) Segment {
 }
 
 func (r *Reader) source(g Segment) source {
-	return source{Segment: g, path: filepath.Join(r.dir, g.Name), index: indexPath(r.dir, g.Name)}
+	return source{
+		Segment: g, path: filepath.Join(r.dir, g.Name), index: indexPath(r.dir, g.Name), live: r.live[g.Name],
+	}
 }
 
 // Segments returns the facts of all segments by sequence.
@@ -91,7 +101,14 @@ func (r *Reader) Window(_ context.Context, from, to time.Time) (*Window, error) 
 			sources = append(sources, r.source(*g))
 		}
 	}
-	return newWindow(asked, bounds(list), sources, func() {})
+	w, err := newWindow(asked, bounds(list), sources, func() {})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range r.waiting {
+		w.account.keep(n)
+	}
+	return w, nil
 }
 
 // Contents is everything that is known of a segment but its packets.

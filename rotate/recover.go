@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringside/ringside/failpoint"
 	"github.com/ringside/ringside/pcapng"
 )
 
@@ -138,13 +139,13 @@ func (s *Spool) restore(g *segment, size int64, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	stage("recovery-walked")
+	failpoint.Stage("recovery-walked")
 	x.setName(g.Name)
 	if g.open {
 		if err := cut(path, size, end); err != nil {
 			return err
 		}
-		stage("recovery-truncated")
+		failpoint.Stage("recovery-truncated")
 	} else {
 		x.tail(size)
 	}
@@ -157,7 +158,7 @@ func (s *Spool) restore(g *segment, size int64, buf []byte) error {
 	if err != nil {
 		s.log.Error("could not write an index; it is rebuilt whenever it is needed", zap.String("segment", g.Name), zap.Error(err))
 	}
-	stage("recovery-indexed")
+	failpoint.Stage("recovery-indexed")
 	g.indexBytes = int64(len(b))
 	g.Segment, g.anchor = x.Segment, x.anchor
 	if g.open {
@@ -213,7 +214,7 @@ func (s *Spool) reopenName(g *segment) {
 		return
 	}
 	g.open = false
-	stage("recovery-renamed")
+	failpoint.Stage("recovery-renamed")
 }
 
 // setAside moves what is no segment to a directory where it is kept but not served.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/ringside/ringside/failpoint"
 )
 
 // grace is how long the wall clock must have been steady before it is believed that a segment of an earlier boot is old.
@@ -39,7 +41,7 @@ func (s *Spool) retain() {
 	s.count.diskTotal.Store(total)
 	s.files.Lock()
 	defer s.files.Unlock()
-	missing := int64(s.cfg.Keep.Free*float64(total)) - free - s.retainDamaged()
+	missing := int64(s.limits().Keep.Free*float64(total)) - free - s.retainDamaged()
 	s.mu.Lock()
 	doomed := s.doomed(missing)
 	s.mu.Unlock()
@@ -58,7 +60,7 @@ func (s *Spool) retain() {
 // goes for it. It returns the bytes it removed. The caller holds files.
 func (s *Spool) retainDamaged() (removed int64) {
 	s.mu.Lock()
-	damaged, over := s.damaged, s.usage()-s.cfg.Keep.Bytes
+	damaged, over := s.damaged, s.usage()-s.limits().Keep.Bytes
 	steady := time.Since(s.steady) >= grace
 	s.mu.Unlock()
 	if damaged == 0 {
@@ -66,7 +68,7 @@ func (s *Spool) retainDamaged() (removed int64) {
 	}
 	wall, _ := s.clock.now()
 	for _, f := range s.listDamaged() {
-		old := steady && time.Duration(wall-f.ModTime().UnixNano()) > s.cfg.Keep.Age
+		old := steady && time.Duration(wall-f.ModTime().UnixNano()) > s.limits().Keep.Age
 		if !old && removed >= over {
 			continue
 		}
@@ -93,7 +95,7 @@ func (s *Spool) doomed(missing int64) (list []*segment) {
 		if !g.synced { // seals do not end in order
 			continue
 		}
-		needed := used > s.cfg.Keep.Bytes || s.age(g, wall, boot) > s.cfg.Keep.Age
+		needed := used > s.limits().Keep.Bytes || s.age(g, wall, boot) > s.limits().Keep.Age
 		if !needed && missing <= 0 {
 			continue
 		}
@@ -179,7 +181,7 @@ func (s *Spool) removeSegment(g *segment) bool {
 		s.log.Error("could not remove a segment", zap.String("segment", g.Name), zap.Error(err))
 		return false
 	}
-	stage("retention-unlinked")
+	failpoint.Stage("retention-unlinked")
 	if err := s.disk.Remove(indexPath(s.cfg.Dir, g.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Warn("could not remove an index; the next start does", zap.String("segment", g.Name), zap.Error(err))
 	}

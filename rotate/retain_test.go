@@ -31,13 +31,13 @@ func TestRetention(t *testing.T) {
 		{"by free disk", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 150 * mib, nil, []uint64{0, 1}},
 		{"by free disk, no more than is there", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 1 << 50, nil, []uint64{0, 1, 2, 3}},
 		{"pinned segments free nothing", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 150 * mib, func(s *Spool, _ *steppable) {
-			s.pins["p"] = &pin{links: map[string]int64{s.segments[0].Name: 1, s.segments[1].Name: 1}}
+			s.bound = map[string]*bound{s.segments[0].Name: {pins: 1}, s.segments[1].Name: {pins: 1}}
 		}, []uint64{2, 3}},
 		{"nor do those that a window holds", Keep{Bytes: 1000 * mib, Age: 24 * time.Hour}, 150 * mib, func(s *Spool, _ *steppable) {
 			s.held = map[string]int{s.segments[0].Name: 1, s.segments[2].Name: 2}
 		}, []uint64{1, 3}},
 		{"pinned segments leave the budget", Keep{Bytes: 450 * mib, Age: 24 * time.Hour}, 0, func(s *Spool, _ *steppable) {
-			s.pins["p"] = &pin{links: map[string]int64{s.segments[0].Name: 1, s.segments[1].Name: 1}}
+			s.bound = map[string]*bound{s.segments[0].Name: {pins: 1}, s.segments[1].Name: {pins: 1}}
 		}, []uint64{0, 1}},
 		{"what is set aside counts", Keep{Bytes: 600 * mib, Age: 24 * time.Hour}, 0, func(s *Spool, _ *steppable) { s.damaged = 1 }, []uint64{0}},
 		{"one that is being sealed stays", Keep{Bytes: 1, Age: 24 * time.Hour}, 0, func(s *Spool, _ *steppable) { s.segments[4].synced = false }, []uint64{0, 1, 2}},
@@ -65,6 +65,7 @@ func TestRetention(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newSteppable()
 				s := &Spool{cfg: Config{Keep: test.keep}, boot: "this", clock: c, pins: map[string]*pin{}, steady: time.Now()}
+				s.bounds.Store(&s.cfg)
 				wall, boot := c.now()
 				for i := range int64(6) {
 					s.segments = append(s.segments, &segment{

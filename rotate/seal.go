@@ -5,12 +5,14 @@ import (
 	"path/filepath"
 
 	"go.uber.org/zap"
+
+	"github.com/ringside/ringside/failpoint"
 )
 
 // seal completes a segment: exact size, on the disk, index, name. It runs on a goroutine of its own, and the writer
 // does not wait for it. What fails is counted, logged and kept with the segment's facts; the data stays where it is.
 func (s *Spool) seal(l *live) {
-	stage("seal-started")
+	failpoint.Stage("seal-started")
 	g := l.seg
 	if l.size == 0 {
 		s.discard(l)
@@ -19,19 +21,19 @@ func (s *Spool) seal(l *live) {
 	if err := l.file.Truncate(l.size); err != nil {
 		s.sealFailed(g, "truncate", err)
 	}
-	stage("seal-truncated")
+	failpoint.Stage("seal-truncated")
 	if err := l.file.Sync(); err != nil {
 		s.count.syncFailures.Add(1)
 		s.mark(g, "sync failed: "+bare(err).Error())
 		s.log.Error("the disk did not confirm a segment; its last seconds may be lost in a power cut",
 			zap.String("segment", g.Name), zap.Error(err), zap.String("cure", "check the disk (dmesg)"))
 	}
-	stage("seal-synced")
+	failpoint.Stage("seal-synced")
 	if err := l.file.Close(); err != nil {
 		s.sealFailed(g, "close", err)
 	}
 	s.finish(g)
-	stage("sealed")
+	failpoint.Stage("sealed")
 }
 
 // discard removes a segment into which nothing could be written.
@@ -66,7 +68,7 @@ func (s *Spool) finish(g *segment) {
 	if err != nil {
 		s.sealFailed(g, "write the index of", err) // it is rebuilt when it is needed
 	}
-	stage("index-written")
+	failpoint.Stage("index-written")
 	indexBytes := int64(len(b))
 	from := filepath.Join(s.cfg.Dir, g.Name+".open")
 	if err := s.disk.Rename(from, filepath.Join(s.cfg.Dir, g.Name)); err != nil {
@@ -76,7 +78,7 @@ func (s *Spool) finish(g *segment) {
 		g.open = false
 		s.mu.Unlock()
 	}
-	stage("renamed")
+	failpoint.Stage("renamed")
 	if err := s.disk.SyncDir(s.cfg.Dir); err != nil {
 		s.sealFailed(g, "sync the directory of", err)
 	}

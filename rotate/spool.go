@@ -22,7 +22,7 @@ const maxNotes = 1024
 
 // Spool is an open spool. All methods may be called concurrently, except that Run is called once and Close after it.
 type Spool struct {
-	cfg   Config
+	cfg   Config // as opened; of it only Dir stays so
 	log   *zap.Logger
 	disk  disk
 	clock clock
@@ -31,6 +31,8 @@ type Spool struct {
 	pool  *pool
 	queue chan *pcapng.Chunk // as long as there are chunks: Put never blocks
 
+	bounds atomic.Pointer[Config] // in force, completed; all but Dir
+	relax  chan struct{}          // wakes the writer from a limit that is in force no more
 	direct atomic.Bool
 	count  counters
 	kick   chan struct{} // wakes the janitor
@@ -44,6 +46,8 @@ type Spool struct {
 	segments    []*segment // by sequence; the live one and those being sealed are the last
 	next        uint64     // sequence of the next segment
 	pins        map[string]*pin
+	bound       map[string]*bound   // by segment that a pin holds
+	boundBytes  int64               // of all of them
 	held        map[string]int      // by segment, how many windows hold it
 	notes       []pcapng.Note       // waiting for the next meta page
 	progress    map[string]progress // by ring
@@ -88,7 +92,7 @@ func (s *Spool) start(cfg Config, log *zap.Logger, d disk, c clock) (err error) 
 	}
 	s.log, s.disk, s.clock, s.boot = log, d, c, bootID()
 	s.queue = make(chan *pcapng.Chunk, poolChunks)
-	s.kick = make(chan struct{}, 1)
+	s.kick, s.relax = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.changed = make(chan struct{})
 	s.progress, s.losing = map[string]progress{}, map[string]pcapng.Note{}
 	s.held = map[string]int{}
@@ -110,6 +114,7 @@ func (s *Spool) start(cfg Config, log *zap.Logger, d disk, c clock) (err error) 
 	if s.cfg, err = s.cfg.forDisk(total); err != nil {
 		return err
 	}
+	s.bounds.Store(&s.cfg)
 	if err := s.recover(); err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (s *Spool) Stats() Stats {
 		Rotations: c.rotations.Load(), SealFailures: c.sealFailures.Load(), SyncFailures: c.syncFailures.Load(),
 		WriteErrors: c.writeErrors.Load(), ClockSteps: c.clockSteps.Load(), NotesLost: c.notesLost.Load(),
 		Removed: c.removed.Load(), DiskFree: c.diskFree.Load(), DiskTotal: c.diskTotal.Load(),
-		Queue: len(s.queue), QueueMax: poolChunks, KeepBytes: s.cfg.Keep.Bytes, Direct: s.direct.Load(),
+		Queue: len(s.queue), QueueMax: poolChunks, KeepBytes: s.limits().Keep.Bytes, Direct: s.direct.Load(),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,6 +93,10 @@ func (s *Spool) Window(ctx context.Context, from, to time.Time) (*Window, error)
 	return w, nil
 }
 
+// Await waits until every live ring is on the disk up to to, for at most two seconds or until ctx is done, and not at
+// all if to is long past. What a pin holds is complete up to to after it.
+func (s *Spool) Await(ctx context.Context, to time.Time) { s.await(ctx, to.UnixNano()) }
+
 // await waits until every live ring is written up to to, for at most patience, and not at all if to is long past.
 func (s *Spool) await(ctx context.Context, to int64) {
 	timeout := time.NewTimer(patience)

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/ringside/ringside/failpoint"
 	"github.com/ringside/ringside/pcapng"
 )
 
@@ -42,7 +43,7 @@ type writer struct {
 // Run writes what is put until ctx is done, then what is still queued, seals, and returns. It never gives up on errors
 // of the disk: chunks that cannot be written are counted, dated and noted.
 func (s *Spool) Run(ctx context.Context) error {
-	w := &writer{s: s, slots: make(chan struct{}, 4*maxSealing), limit: newBucket(s.cfg.WriteLimit), lost: map[string]*pcapng.Note{}}
+	w := &writer{s: s, slots: make(chan struct{}, 4*maxSealing), limit: newBucket(s.limits().WriteLimit), lost: map[string]*pcapng.Note{}}
 	wall, boot := s.clock.now()
 	w.offset = wall - boot
 	s.mu.Lock()
@@ -93,7 +94,7 @@ func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 		w.lose(c, data, nil)
 		return
 	}
-	w.limit.wait(ctx, data)
+	w.pace(ctx, data)
 	w.s.noteGap(min(c.Summary.From, c.Summary.To))
 	var closed []byte
 	var closedIn *live
@@ -123,9 +124,21 @@ func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
 	}
 }
 
+// pace takes n bytes of what the write limit allows, as it is now: a limit that changes begins anew, without a debt.
+func (w *writer) pace(ctx context.Context, n int) {
+	for {
+		if rate := w.s.limits().WriteLimit; w.limit.rate != float64(rate) {
+			w.limit = newBucket(rate)
+		}
+		if w.limit.wait(ctx, n, w.s.relax) {
+			return
+		}
+	}
+}
+
 // wrote accounts for a chunk that is in the file.
 func (w *writer) wrote(c *pcapng.Chunk, data, length int) {
-	stage("chunk-written")
+	failpoint.Stage("chunk-written")
 	s, l := w.s, w.live
 	e := Entry{Offset: l.size - int64(length), Length: int64(length), Data: int64(data), Summary: c.Summary}
 	e.Counts = slices.Clone(c.Summary.Counts)
@@ -171,7 +184,7 @@ func (w *writer) prepare(table *pcapng.Table) error {
 	if err := w.live.write(w.meta[:len(blocks)]); err != nil {
 		return err
 	}
-	stage("meta-written")
+	failpoint.Stage("meta-written")
 	w.live.known = len(interfaces)
 	w.s.count.writtenBytes.Add(uint64(len(blocks)))
 	w.noted(interfaces, notes)
@@ -230,7 +243,7 @@ func (w *writer) rotateIfDue() {
 	if l == nil || len(w.slots) >= maxSealing {
 		return
 	}
-	if time.Since(l.opened) >= w.s.cfg.Every || l.size+pcapng.ChunkSize > w.s.cfg.MaxSize {
+	if c := w.s.limits(); time.Since(l.opened) >= c.Every || l.size+pcapng.ChunkSize > c.MaxSize {
 		w.rotate()
 	}
 }

@@ -14,8 +14,9 @@ import (
 
 // Compiler makes programs for the same services. It may be used concurrently.
 type Compiler struct {
-	services []Service
-	compiled map[string]*expression
+	services    []Service
+	compiled    map[string]*expression
+	connections []Connection // that are left out
 
 	exact  func() (*Program, error)
 	coarse func() (*Program, error)
@@ -47,13 +48,18 @@ func NewCompiler(ctx context.Context, services []Service) (*Compiler, error) {
 	if problems != nil {
 		return nil, errors.Join(problems...)
 	}
-	c.exact = sync.OnceValues(func() (*Program, error) { return build(c.services, c.compiled) })
-	if _, err := c.exact(); err != nil {
+	if err := c.prepare(); err != nil {
 		return nil, err
 	}
+	return c, nil
+}
+
+// prepare makes the exact program, and the coarse one when it is needed.
+func (c *Compiler) prepare() error {
+	c.exact = sync.OnceValues(func() (*Program, error) { return build(c.services, c.compiled, c.connections) })
 	c.coarse = sync.OnceValues(func() (*Program, error) {
 		services, given := coarsen(c.services)
-		p, err := build(services, c.compiled)
+		p, err := build(services, c.compiled, c.connections)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +68,8 @@ func NewCompiler(ctx context.Context, services []Service) (*Compiler, error) {
 		}
 		return p, nil
 	})
-	return c, nil
+	_, err := c.exact()
+	return err
 }
 
 // Program returns the program that keeps nothing of the interfaces with the indexes in exclude. coarse asks for the
@@ -98,13 +105,13 @@ func (c *Compiler) Fit(exclude []int, limit int) (*Program, error) {
 	return c.Program(exclude, true)
 }
 
-// build writes the program for services, first match first.
-func build(services []Service, compiled map[string]*expression) (*Program, error) {
+// build writes the program for services, first match first, which keeps nothing of the connections.
+func build(services []Service, compiled map[string]*expression, connections []Connection) (*Program, error) {
 	a := newAssembler()
 	b := &builder{
 		assembler: a,
-		stages:    stagesOf(services, compiled),
-		ipv4:      a.label(), ipv6: a.label(), ports: a.label(), later: a.label(), other: a.label(),
+		stages:    stagesOf(services, compiled), connections: connections,
+		ipv4: a.label(), ipv6: a.label(), ports: a.label(), later: a.label(), other: a.label(),
 		matched: a.label(), finish: a.label(), drop: a.label(),
 		keeps: map[uint32]label{},
 	}
@@ -117,7 +124,12 @@ func build(services []Service, compiled map[string]*expression) (*Program, error
 			b.addr6 = b.addr6 || k&kindV6 != 0
 		}
 	}
+	for _, c := range connections {
+		b.addr4 = b.addr4 || c.A.Addr().Is4()
+		b.addr6 = b.addr6 || c.A.Addr().Is6()
+	}
 	b.parse()
+	b.leaveOut()
 	for i, s := range b.stages {
 		miss := b.drop
 		last := i == len(b.stages)-1

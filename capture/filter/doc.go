@@ -8,6 +8,8 @@
 //     of bytes to keep, 0 for none.
 //   - Compiler: services with their expressions already compiled, from which a program for another set of excluded
 //     interfaces is made without running tcpdump again.
+//   - Connection: a TCP connection of this process, by both its ends, that programs leave out. It is the only thing that
+//     is taken away from what services keep.
 //   - Coarse program: one that keeps more than was asked, because the kernel's limit for the exact program
 //     (net.core.optmem_max) is too low. The process finishes such packets with Program.Run of the exact one.
 //

@@ -64,7 +64,8 @@ var foreignShapes = [][]extension{
 // generator makes packets that look like those of services, or nearly.
 type generator struct {
 	*rand.Rand
-	services []Service
+	services    []Service
+	connections []Connection // that some packets belong to, or nearly
 }
 
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
@@ -153,11 +154,41 @@ func (g *generator) bytes(n int) []byte {
 
 // ends returns both ends of a packet of a service.
 func (g *generator) ends(s Service, v6 bool) (src, dst endpoint) {
+	if len(g.connections) > 0 && g.chance(20) {
+		if c := pick(g, g.connections...); c.A.Addr().Is6() == v6 {
+			return g.beside(c)
+		}
+	}
 	client, server := endpoint{g.address(netip.Prefix{}, v6), uint16(g.IntN(65536))}, g.near(s, v6)
 	if g.chance(50) {
 		return server, client
 	}
 	return client, server
+}
+
+// beside returns the ends of a connection in either order, half the time with one bit changed somewhere.
+func (g *generator) beside(c Connection) (src, dst endpoint) {
+	src, dst = endpoint{c.A.Addr(), c.A.Port()}, endpoint{c.B.Addr(), c.B.Port()}
+	if g.chance(50) {
+		src, dst = dst, src
+	}
+	flip := func(a netip.Addr) netip.Addr {
+		b := a.AsSlice()
+		b[g.IntN(len(b))] ^= 1 << g.IntN(8)
+		a, _ = netip.AddrFromSlice(b)
+		return a
+	}
+	switch g.IntN(8) {
+	case 0:
+		src.port ^= 1 << g.IntN(16)
+	case 1:
+		dst.port ^= 1 << g.IntN(16)
+	case 2:
+		src.addr = flip(src.addr)
+	case 3:
+		dst.addr = flip(dst.addr)
+	}
+	return src, dst
 }
 
 // ipv4 returns an IPv4 packet, which may quote another if quotes is set.

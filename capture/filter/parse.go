@@ -66,8 +66,9 @@ var quotingTypes = []uint32{3, 4, 5, 11, 12}
 type builder struct {
 	*assembler
 	stages         []stage
-	addr4, addr6   bool // addresses are compared, so they are loaded
-	careful        bool // a load must not run off a short packet, because an expression still has to see it
+	connections    []Connection // left out
+	addr4, addr6   bool         // addresses are compared, so they are loaded
+	careful        bool         // a load must not run off a short packet, because an expression still has to see it
 	ipv4, ipv6     label
 	ports, later   label
 	other, matched label

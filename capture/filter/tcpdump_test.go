@@ -96,7 +96,7 @@ func FuzzParseProgram(f *testing.F) {
 		}
 		(&Program{raw: code}).Run([]byte(text), Meta{})
 		services := []Service{{Name: "x", Expression: "x", Payload: 3}, tcp("db", 5432)}
-		p, err := build(services, map[string]*expression{"x": {text: "x", ethernet: code, ip: code}})
+		p, err := build(services, map[string]*expression{"x": {text: "x", ethernet: code, ip: code}}, nil)
 		if err != nil {
 			return // too much scratch memory
 		}

@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(newRunCmd(), newFilterCmd(), newSpoolCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newTriggerCmd(), newIncidentsCmd(), newFilterCmd(), newSpoolCmd(), newVersionCmd())
 	return root
 }
 

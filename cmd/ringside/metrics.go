@@ -10,20 +10,40 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/ringside/ringside/api"
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/rotate"
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
-// newMetrics serves the state of recorder and spool as they are at each scrape; nothing is counted twice.
-func newMetrics(status func() capture.Status, stats func() rotate.Stats) http.Handler {
+// figures is where the metrics come from.
+type figures struct {
+	capture  func() capture.Status
+	spool    func() rotate.Stats
+	triggers func() trigger.Stats
+	outbox   func() upload.OutboxStats
+	notifier func() upload.NotifierStats
+	reloads  func() reloads
+	api      func() api.Stats
+}
+
+// newMetrics serves the state of all parts as they are at each scrape; nothing is counted twice.
+func newMetrics(f figures) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		scrape(sendBuild),
-		scrape(func(s sender) { sendCapture(s, status()) }),
-		scrape(func(s sender) { sendSpool(s, stats()) }),
+		scrape(func(s sender) { sendCapture(s, f.capture()) }),
+		scrape(func(s sender) { sendSpool(s, f.spool()) }),
+		scrape(func(s sender) { sendTriggers(s, f.triggers()) }),
+		scrape(func(s sender) { sendOutbox(s, f.outbox()) }),
+		scrape(func(s sender) { sendNotifier(s, f.notifier()) }),
+		scrape(func(s sender) { sendConfig(s, f.reloads()) }),
+		scrape(func(s sender) { sendAPI(s, f.api()) }),
+		scrape(sendClock),
 	)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
@@ -89,6 +109,7 @@ func sendCapture(s sender, c capture.Status) {
 	for _, r := range c.Rings {
 		sendRing(s, r)
 	}
+	s.counter("capture_own_recorded_total", "Connections of Ringside itself that could not be left out of the recording.", c.OwnRecorded)
 }
 
 func sendRing(s sender, r capture.RingStatus) {
@@ -119,6 +140,7 @@ func sendSpool(s sender, t rotate.Stats) {
 	s.gauge("spool_bytes", "Size of the spool, without what only pins hold.", t.Bytes)
 	s.gauge("spool_budget_bytes", "Size that the spool may have.", t.KeepBytes)
 	s.gauge("spool_pinned_bytes", "Size of what only pins hold.", t.PinnedBytes)
+	s.gauge("spool_pins_total", "Incidents that pin a part of the spool at the moment.", int64(t.Pins))
 	s.gauge("spool_queue_bytes", "Memory of the chunks that wait for the disk.", int64(t.Queue)*pcapng.ChunkSize)
 	s.gauge("spool_disk_free_bytes", "Free bytes of the spool's file system.", t.DiskFree)
 	s.gauge("spool_disk_size_bytes", "Size of the spool's file system.", t.DiskTotal)

@@ -7,13 +7,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringside/ringside/api"
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/rotate"
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
 func scrapeAll(t *testing.T, c capture.Status, s rotate.Stats) string {
 	t.Helper()
-	h := newMetrics(func() capture.Status { return c }, func() rotate.Stats { return s })
+	h := newMetrics(figures{
+		capture: func() capture.Status { return c }, spool: func() rotate.Stats { return s },
+		triggers: func() trigger.Stats { return trigger.Stats{} }, outbox: func() upload.OutboxStats { return upload.OutboxStats{} },
+		notifier: func() upload.NotifierStats { return upload.NotifierStats{} }, reloads: func() reloads { return reloads{} },
+		api: func() api.Stats { return api.Stats{} },
+	})
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if w.Code != 200 {

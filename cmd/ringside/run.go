@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -17,6 +19,8 @@ import (
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/config"
 	"github.com/ringside/ringside/rotate"
+	"github.com/ringside/ringside/trigger"
+	"github.com/ringside/ringside/upload"
 )
 
 func newRunCmd() *cobra.Command {
@@ -28,23 +32,40 @@ func newRunCmd() *cobra.Command {
 			"SIGTERM or SIGINT seals the spool and stops; a second one stops at once.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := config.Load(path)
+			f, err := load(path)
 			if err != nil {
 				return err
 			}
 			bound()
-			log := newLogger(cfg.Log, os.Stderr)
-			return record(stopSignals(cfg.ShutdownTimeout, log), cfg, log)
+			log, level := newLogger(f.cfg.Log, os.Stderr)
+			return record(stopSignals(f.cfg.ShutdownTimeout, log), f, log, level)
 		},
 	}
 	cmd.Flags().StringVarP(&path, "config", "c", "", "configuration file (default: the built-in defaults)")
 	return cmd
 }
 
+// loaded is a configuration and where it came from.
+type loaded struct {
+	cfg     *config.Config
+	path    string // "" for the built-in defaults
+	version string // of the file
+}
+
+func load(path string) (f loaded, err error) {
+	if f.path = path; path == "" {
+		f.cfg, err = config.Load("")
+		return f, err
+	}
+	f.cfg, f.version, err = config.LoadVersion(path)
+	return f, err
+}
+
 // Bounds of the process beside its ring (capture.ring) and the spool's chunks (32 MiB): together they keep it within
-// ring + 64 MiB. The environment (GOMEMLIMIT, GOMAXPROCS) goes first.
+// ring + 64 MiB while it records, and within 40 MiB more while it stores a bundle (the parts of an upload). The
+// environment (GOMEMLIMIT, GOMAXPROCS) goes first.
 const (
-	memoryLimit = 24 << 20 // of the Go runtime, bytes; soft
+	memoryLimit = 64 << 20 // of the Go runtime, bytes; soft
 	gcPercent   = 50
 	maxProcs    = 4 // readers, writer and API need no more, and must not take a large node's cores
 )
@@ -94,8 +115,10 @@ func stopSignals(timeout time.Duration, log *zap.Logger) context.Context {
 	return ctx
 }
 
-// record wires everything and runs it until ctx is done. It is the only place where goroutines of the daemon begin.
-func record(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
+// record opens everything in the order of the data path and runs it until ctx is done. It is the only place where
+// goroutines of the daemon begin.
+func record(ctx context.Context, f loaded, log *zap.Logger, level zap.AtomicLevel) error {
+	cfg := f.cfg
 	spool, err := rotate.Open(cfg.Rotate, log.Named("rotate"))
 	if err != nil {
 		return err
@@ -110,35 +133,136 @@ func record(ctx context.Context, cfg *config.Config, log *zap.Logger) error {
 	if err != nil {
 		return located(cfg, err)
 	}
-	server, err := api.Listen(apiConfig(cfg), sources(recorder, spool), log.Named("api"))
+	d, err := wire(f, spool, recorder, log, level)
 	if err != nil {
 		recorder.Close()
 		return err
 	}
 	announce(cfg, recorder.Status(), spool.Stats(), log)
-	// Stopped from last to first: the API takes no more requests, capture hands over its last chunks, the spool writes
-	// and seals them.
-	err = supervise(ctx, cfg.ShutdownTimeout, log, []stage{
-		{name: "spool", run: spool.Run, vital: true},
-		{name: "capture", run: recorder.Run, vital: true},
-		{name: "api", run: server.Run},
-	})
+	err = supervise(ctx, cfg.ShutdownTimeout, log, d.stages(cfg))
 	unfinished = errors.Is(err, errUnfinished)
 	return err
 }
 
-func apiConfig(cfg *config.Config) api.Config {
-	c := api.Config{Listen: cfg.Listen, Socket: cfg.Socket, Drain: cfg.ShutdownTimeout / 4}
-	if c.Listen == config.None {
-		c.Listen = ""
-	}
-	return c
+// parts is everything that runs.
+type parts struct {
+	spool     *rotate.Spool
+	recorder  *capture.Capture
+	describer *describer
+	engine    *trigger.Engine
+	notifier  *upload.Notifier
+	outbox    *upload.Outbox
+	drop      *trigger.DropDir // nil if there is none
+	reloader  *reloader
+	server    *api.Server
+	log       *zap.Logger
 }
 
-func sources(recorder *capture.Capture, spool *rotate.Spool) api.Sources {
+// journalDir is the journal's directory in the spool's, whose lock protects it.
+const journalDir = "incidents"
+
+// wire opens what comes after recording.
+func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Logger, level zap.AtomicLevel) (*parts, error) {
+	cfg := f.cfg
+	d := &parts{spool: spool, recorder: recorder, log: log, describer: &describer{status: recorder.Status, program: recorder.Program, started: time.Now(), log: log}}
+	d.describer.configure(cfg.Capture.Services)
+	triggers := cfg.Trigger
+	triggers.Dir, triggers.Describe = filepath.Join(spool.Dir(), journalDir), d.describer.describe
+	var err error
+	if d.engine, err = trigger.Open(triggers, spool, log.Named("trigger")); err != nil {
+		return nil, err
+	}
+	open := func(cfg upload.Config) (upload.Store, error) {
+		return upload.OpenStore(context.Background(), cfg, recorder.Dialer(net.Dialer{Timeout: storeDialTimeout}))
+	}
+	store, err := open(cfg.Upload)
+	if err != nil {
+		return nil, cfg.Problem("upload.to", err.Error())
+	}
+	d.notifier = upload.NewNotifier(cfg.Upload.Notify, log.Named("notify"))
+	d.outbox = upload.NewOutbox(cfg.Upload, store, d.engine, spool, d.notifier, log.Named("upload"))
+	if cfg.Trigger.DropDir != "" {
+		d.drop = trigger.NewDropDir(cfg.Trigger.DropDir, d.engine.Accept, d.engine.Suppress, log.Named("drop"))
+	}
+	d.reloader = newReloader(f.path, f.version, cfg, reconfigured{
+		level: level, capture: recorder, spool: spool, engine: d.engine, notifier: d.notifier, outbox: d.outbox,
+		describe: d.describer.configure, open: open,
+	}, log.Named("config"))
+	d.server, err = api.Listen(apiConfig(cfg), d.sources(), log)
+	return d, located(cfg, err)
+}
+
+// storeDialTimeout is how long a connection to the store may take to come about.
+const storeDialTimeout = 10 * time.Second
+
+// stages are stopped from last to first: the API takes no more requests, what is ready goes to the store as far as
+// there is time, capture hands over its last chunks, the spool writes and seals them.
+func (d *parts) stages(cfg *config.Config) []stage {
+	drain := cfg.ShutdownTimeout / 4
+	list := []stage{
+		{name: "spool", run: d.spool.Run, vital: true},
+		{name: "capture", run: d.recorder.Run, vital: true},
+		{name: "triggers", run: d.engine.Run},
+		{name: "notifications", run: d.notifier.Run},
+		{name: "outbox", run: func(ctx context.Context) error { return d.outbox.Run(ctx, drain) }},
+		{name: "signals", run: d.signals},
+		{name: "configuration", run: d.reloader.run},
+	}
+	if d.drop != nil {
+		list = append(list, stage{name: "drop directory", run: d.drop.Run})
+	}
+	return append(list, stage{name: "api", run: d.server.Run})
+}
+
+// signals makes a trigger of every SIGUSR1.
+func (d *parts) signals(ctx context.Context) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGUSR1)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-signals:
+			if _, err := d.engine.Accept(ctx, trigger.Request{Reason: "SIGUSR1", Source: trigger.SourceSignal}); err != nil {
+				d.log.Warn("the trigger of a signal was refused", zap.Error(err))
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func apiConfig(cfg *config.Config) api.Config {
+	return api.Config{
+		Listen: unless(cfg.Listen), MetricsListen: unless(cfg.MetricsListen), Socket: cfg.Socket, Drain: cfg.ShutdownTimeout / 4,
+		Hosts: cfg.Hosts, Node: cfg.Node, Tokens: cfg.Tokens, TLS: cfg.TLS, TriggerRate: cfg.TriggerRate,
+	}
+}
+
+// unless turns the word for no address into none.
+func unless(address string) string {
+	if address == config.None {
+		return ""
+	}
+	return address
+}
+
+// figures is where the metrics come from. The server's own exist only once it does.
+func (d *parts) figures() figures {
+	return figures{
+		capture: d.recorder.Status, spool: d.spool.Stats, triggers: d.engine.Stats, outbox: d.outbox.Stats,
+		notifier: d.notifier.Stats, reloads: d.reloader.Stats, api: func() api.Stats { return d.server.Stats() },
+	}
+}
+
+func (d *parts) sources() api.Sources {
+	spool := d.spool
 	return api.Sources{
-		Report:  func() api.Report { return report(recorder.Status(), spool.Stats(), spool.Dir()) },
-		Metrics: newMetrics(recorder.Status, spool.Stats),
+		Report: func() api.Report {
+			r := report(d.recorder.Status(), spool.Stats(), spool.Dir())
+			r.Config = d.reloader.State()
+			return r
+		},
+		Metrics: newMetrics(d.figures()),
 		Window: func(ctx context.Context, from, to time.Time) (api.Window, error) {
 			w, err := spool.Window(ctx, from, to)
 			if err != nil {
@@ -146,15 +270,18 @@ func sources(recorder *capture.Capture, spool *rotate.Spool) api.Sources {
 			}
 			return w, nil
 		},
+		Trigger: d.engine.Accept, Suppress: d.engine.Suppress, Incidents: d.engine.Incidents, Suppressed: d.engine.Suppressed,
+		Store: d.outbox.Store,
 	}
 }
 
-// located gives the errors that the configuration can cure the place of their key in the file, which capture does not know.
+// located gives the errors that the configuration can cure the place of their key in the file, which the parts do not
+// know.
 func located(cfg *config.Config, err error) error {
 	var all config.Error
 	for _, wrong := range configErrors(err) {
 		var one *config.Error
-		if errors.As(cfg.Problem(wrong.Key, wrong.Err.Error()), &one) {
+		if errors.As(cfg.Problem(wrong.key, wrong.err.Error()), &one) {
 			all.Problems = append(all.Problems, one.Problems...)
 		}
 	}
@@ -164,17 +291,27 @@ func located(cfg *config.Config, err error) error {
 	return &all
 }
 
-// configErrors finds what capture has joined.
-func configErrors(err error) (list []*capture.ConfigError) {
+// wrong is a key of the configuration and what is wrong with its value.
+type wrong struct {
+	key string
+	err error
+}
+
+// configErrors finds what capture or api have joined.
+func configErrors(err error) (list []wrong) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			list = append(list, configErrors(e)...)
 		}
 		return list
 	}
-	var one *capture.ConfigError
-	if errors.As(err, &one) {
-		list = append(list, one)
+	var captured *capture.ConfigError
+	var served *api.ConfigError
+	switch {
+	case errors.As(err, &captured):
+		list = append(list, wrong{captured.Key, captured.Err})
+	case errors.As(err, &served):
+		list = append(list, wrong{served.Key, served.Err})
 	}
 	return list
 }

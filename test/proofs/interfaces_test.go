@@ -57,8 +57,10 @@ func TestInterfaceAppearsLater(t *testing.T) {
 	if status, _, _ := r.Get("/readyz"); status != 503 {
 		t.Errorf("readyz answers %d, want 503", status)
 	}
-	if !strings.Contains(r.Log(), `"warn"`) || !strings.Contains(r.Log(), "late0") {
-		t.Errorf("no warning names the missing interface: %s", r.Log())
+	if err := r.Until(5*time.Second, "warning", func() bool { // the log comes through a pipe
+		return strings.Contains(r.Log(), `"warn"`) && strings.Contains(r.Log(), "late0")
+	}); err != nil {
+		t.Errorf("no warning names the missing interface: %v", err)
 	}
 	s.add(t, "late0")
 	awaitState(t, r, "late0", "recording")

@@ -19,6 +19,7 @@ type Options struct {
 	Services   string            // YAML, such as [postgres, {name: redis, payload: full}]
 	Ring       string            // such as 64MiB; "": the default
 	Rotate     map[string]string // keys of rotate: and their YAML values, over those of the harness
+	More       string            // YAML of further keys, such as trigger: and upload:
 	Dir        string            // of the configuration, the socket and, unless Rotate names another, the spool
 	Env        []string          // in addition to the test's own
 	Prefix     []string          // program and arguments to start the recorder through, such as setpriv or taskset
@@ -45,9 +46,13 @@ func (o Options) write() (string, error) {
 	for _, key := range slices.Sorted(maps.Keys(rotate)) {
 		fmt.Fprintf(&b, "  %s: %s\n", key, rotate[key])
 	}
-	path := filepath.Join(o.Dir, "config.yaml")
+	b.WriteString(o.More + "\n")
+	path := o.Config()
 	return path, os.WriteFile(path, []byte(b.String()), 0o600)
 }
+
+// Config is the path of the configuration that Start writes.
+func (o Options) Config() string { return filepath.Join(o.Dir, "config.yaml") }
 
 func (o Options) socket() string { return filepath.Join(o.Dir, "sock") }
 

@@ -53,7 +53,8 @@ func Start(o Options) (*Recorder, error) {
 	r.cmd.Stdout, r.cmd.Stderr = &r.log, &r.log
 	r.cmd.Env = append(os.Environ(), o.Env...)
 	r.client.Transport = &http.Transport{
-		DisableKeepAlives: true,
+		DisableKeepAlives:  true,
+		DisableCompression: true, // it would cost the recorder more than the metrics themselves
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", o.socket())
@@ -163,6 +164,17 @@ func (r *Recorder) Get(path string) (int, string, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(body), err
+}
+
+// Post sends a JSON body to the Unix socket and returns the status and the whole answer.
+func (r *Recorder) Post(path, body string) (int, string, error) {
+	resp, err := r.client.Post("http://ringside"+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(answer), err
 }
 
 // Packets opens /v1/packets. The caller closes the body.
