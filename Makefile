@@ -7,7 +7,7 @@ MODULES := . test
 
 export CGO_ENABLED := 0
 
-.PHONY: help build run test lint race fuzz proofs bench tools image clean
+.PHONY: help build run demo test lint race fuzz proofs bench tools image clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -40,6 +40,9 @@ proofs: tools ## the long proofs: exactness, crashes, disk faults, churn
 
 bench: build tools ## CPU, memory and drops beside tcpdump's, as in docs/performance.md
 	cd test && go run ./bench
+
+demo: tools ## redis traffic, a recorder, a trigger, and its packets from a local S3 server, in namespaces
+	cd test && go run ./demo
 
 image: ## container image ringside:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t ringside:$(VERSION) .
