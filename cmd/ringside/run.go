@@ -90,7 +90,7 @@ const repeatWithin = 100 * time.Millisecond
 // after the first: a disk may stall while the spool is still being opened. A log that nobody
 // reads any more (SIGPIPE) is no reason to stop recording.
 func stopSignals(timeout time.Duration, log *zap.Logger) context.Context {
-	signal.Ignore(unix.SIGPIPE)
+	signal.Ignore(unix.SIGPIPE, unix.SIGUSR1, unix.SIGHUP) // the latter two mean something while their stages run
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -218,7 +218,7 @@ func (d *parts) stages(cfg *config.Config) []stage {
 func (d *parts) signals(ctx context.Context) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGUSR1)
-	defer signal.Stop(signals)
+	defer signal.Ignore(unix.SIGUSR1) // it must not end the process while that drains
 	for {
 		select {
 		case <-signals:
