@@ -115,7 +115,7 @@ func crashIncidents(t *testing.T, s storage, plans []string) (kills map[string]i
 	}
 	nothingLeft(t, last)
 	bundles := kept(t, s.store, promised)
-	swept(t, s.store, bundles)
+	swept(t, s.store)
 	t.Logf("%d promises, %d bundles, %d kills", len(promised.ids), len(bundles), len(plans))
 	return kills
 }

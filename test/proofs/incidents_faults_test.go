@@ -99,7 +99,7 @@ func TestStoreFaults(t *testing.T) {
 			t.Errorf("%s (%s): the packets stored are not those of the spool", id, bundles[id].Manifest.Triggers[0].Reason)
 		}
 	}
-	swept(t, store, bundles)
+	swept(t, store)
 }
 
 // met waits until the recorder has met the fault. What is refused by the kernel only the recorder knows.
