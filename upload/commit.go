@@ -21,9 +21,9 @@ import (
 	"github.com/ringside/ringside/trigger"
 )
 
-// manifestAge is how long a manifest that was composed is believed to describe what is in the store: sweeping removes
-// nothing younger.
-const manifestAge = 12 * time.Hour
+// MaxAttempt is how long after its objects a manifest may still be written: one that was composed is believed for so long
+// to describe what is in the store. Sweeping what is younger may take away the objects of a manifest that is on its way.
+const MaxAttempt = 12 * time.Hour
 
 // composition is a manifest on its way. It is kept in the journal's directory before it is sent, so that however often
 // that is tried, it is the same, and the next one can name its hash although a writer may not read the store.
@@ -59,7 +59,7 @@ func (o *Outbox) composed(cfg Config, store Store, place Place) (*composition, e
 	}
 	err = json.Unmarshal(b, c)
 	moved := o.clashes[place.Incident] && c.Key != place.Prefix()+ManifestName
-	if err != nil || moved || c.Store != identity(cfg, store) || time.Since(c.At).Abs() > manifestAge {
+	if err != nil || moved || c.Store != identity(cfg, store) || time.Since(c.At).Abs() > MaxAttempt {
 		delete(o.clashes, place.Incident)
 		return nil, os.Remove(c.path)
 	}

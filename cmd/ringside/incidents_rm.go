@@ -112,6 +112,10 @@ func newIncidentsSweepCmd(f *incidentsFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if older < upload.MaxAttempt && !dry {
+				fmt.Fprintf(cmd.ErrOrStderr(), "ringside: --older %v takes packets too whose manifest a recorder may still be about to write: "+
+					"give %v or more while any recorder stores incidents\n", older, upload.MaxAttempt)
+			}
 			var foreign []string
 			rows, err := sweepStore(ctx, a, upload.SweepOptions{
 				Before: time.Now().Add(-older), DryRun: dry, Foreign: func(key string) { foreign = append(foreign, key) },

@@ -174,6 +174,12 @@ func TestIncidentsSweep(t *testing.T) {
 			t.Errorf("%v: exit code %d: %s%s", test.args, code, out, errOut)
 		}
 	}
+	if _, _, errOut := s.run("sweep", "--older", "11h"); !strings.Contains(errOut, "give 12h0m0s or more") {
+		t.Errorf("a sweep of what may be on its way says %q", errOut)
+	}
+	if _, _, errOut := s.run("sweep", "--older", "12h"); strings.Contains(errOut, "--older") {
+		t.Errorf("a safe sweep says %q", errOut)
+	}
 	code, out, _ := s.run("sweep", "--older", "0s", "--json")
 	if code != 0 || strings.Join(strings.Fields(out), "") != `{"swept":[]}` {
 		t.Errorf("exit code %d: %s", code, out)
