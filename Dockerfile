@@ -8,6 +8,7 @@ COPY capture capture
 COPY cmd cmd
 COPY config config
 COPY failpoint failpoint
+COPY hoststate hoststate
 COPY pcapng pcapng
 COPY rotate rotate
 COPY trigger trigger

@@ -11,5 +11,6 @@
 //   - Sink: where full chunks go and empty ones come from.
 //
 // What is lost is lost between the wire and a chunk, nowhere else, and is counted there: by ring, between two dates.
-// This is the only package that uses unsafe: a ring's memory is shared with the kernel.
+// This is the only package that uses unsafe: a ring's memory is shared with the kernel, and ethtool's answers go where a
+// request points.
 package capture
