@@ -9,6 +9,7 @@ COPY cmd cmd
 COPY config config
 COPY failpoint failpoint
 COPY hoststate hoststate
+COPY lab lab
 COPY pcapng pcapng
 COPY rotate rotate
 COPY trigger trigger

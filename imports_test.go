@@ -39,6 +39,13 @@ var imports = map[string][]string{
 	"upload/storetest":       {"upload"},
 	"config":                 {"api", "capture", "capture/filter", "rotate", "trigger", "upload"},
 	"api":                    {"hoststate", "pcapng", "rotate", "trigger", "upload"},
+	"lab":                    {"hoststate", "lab/dhcp", "lab/host", "lab/netfilter", "lab/path", "lab/traffic", "lab/wire"},
+	"lab/dhcp":               {},
+	"lab/host":               {},
+	"lab/netfilter":          {"lab/host"},
+	"lab/path":               {"lab/host"},
+	"lab/traffic":            {},
+	"lab/wire":               {"pcapng"},
 	"cmd/ringside":           {"*"},
 }
 
