@@ -1,4 +1,5 @@
-# The recorder with what it runs: tcpdump compiles filter expressions, CA certificates are for object stores.
+# The recorder with what it runs: tcpdump compiles filter expressions, journalctl (of systemd) reads the node's journal, CA
+# certificates are for object stores.
 FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -19,13 +20,14 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}"
 
 FROM debian:bookworm-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends tcpdump ca-certificates \
+ && apt-get install -y --no-install-recommends tcpdump systemd ca-certificates \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /ringside /usr/local/bin/ringside
 COPY config.example.yaml /etc/ringside/config.example.yaml
 COPY LICENSE /usr/share/doc/ringside/LICENSE
-# Recording needs CAP_NET_RAW, and nothing else, in the host's network namespace; the spool is a volume:
-#   docker run --network host --cap-drop ALL --cap-add NET_RAW -v /var/lib/ringside:/var/lib/ringside ringside
+# Recording needs CAP_NET_RAW in the host's network namespace, and CAP_NET_ADMIN to watch conntrack and nftables; the spool
+# is a volume:
+#   docker run --network host --cap-drop ALL --cap-add NET_RAW --cap-add NET_ADMIN -v /var/lib/ringside:/var/lib/ringside ringside
 VOLUME /var/lib/ringside
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/ringside"]

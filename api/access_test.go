@@ -23,6 +23,9 @@ var rights = map[string]struct {
 	"GET /readyz":                         {[]door{doorSocket, doorLoopback, doorBeyond, doorMetrics}, ""},
 	"GET /metrics":                        {[]door{doorSocket, doorLoopback, doorMetrics}, ScopeRead},
 	"POST /v1/triggers":                   {[]door{doorSocket, doorLoopback}, ScopeTrigger},
+	"POST /v1/alertmanager":               {[]door{doorSocket, doorLoopback}, ScopeTrigger},
+	"POST /v1/observations":               {[]door{doorSocket, doorLoopback}, ScopeTrigger},
+	"GET /v1/timeline":                    {[]door{doorSocket}, ScopeRead},
 	"GET /v1/incidents":                   {[]door{doorSocket}, ScopeRead},
 	"GET /v1/incidents/{id}":              {[]door{doorSocket}, ScopeRead},
 	"GET /v1/incidents/{id}/files/{name}": {[]door{doorSocket}, ScopePackets},
@@ -57,7 +60,7 @@ func TestAccess(t *testing.T) {
 	f.store = newStore(t)
 	s := f.server(zap.NewNop())
 	s.tokens = testTokens(t)
-	s.anonymous = newLimiter(1000)
+	s.anonymous, s.observers = newLimiter(1000), newLimiter(1000)
 	tried := 0
 	for _, r := range s.routes() {
 		right, ok := rights[r.method+" "+r.path]
@@ -73,7 +76,7 @@ func TestAccess(t *testing.T) {
 				if c.header != "" {
 					header = []string{"Authorization", c.header}
 				}
-				w := send(s.handler(s.newGuard(d, "127.0.0.1:9409")), method, target, "", header...)
+				w := send(s.handler(s.newGuard(d, "127.0.0.1:9409")), method, target, bodyOf(r.path), header...)
 				got := w.Code
 				if got == http.StatusAccepted {
 					got = http.StatusOK

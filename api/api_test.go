@@ -11,12 +11,14 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/upload"
 )
@@ -35,10 +37,24 @@ type fake struct {
 	closed   chan struct{}                  // gets one entry for each window closed
 	engine   engine
 	store    upload.Store // nil for none
+
+	mu       sync.Mutex
+	observed []hoststate.Event
+	timeline func(context.Context, hoststate.Query, func(hoststate.Event) error) error
 }
 
 func newFake() *fake {
 	f := &fake{closed: make(chan struct{}, 100)}
+	f.timeline = func(_ context.Context, q hoststate.Query, each func(hoststate.Event) error) error {
+		for _, e := range events {
+			if q.Match(&e) {
+				if err := each(e); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
 	f.report = Report{
 		Ready:      true,
 		Interfaces: []Interface{{Name: "eth0", Index: 2, State: "recording", Ring: "eth0", Received: 12}, {Name: "veth*", State: "waiting", Why: "no such interface"}},
@@ -75,7 +91,14 @@ func (f *fake) sources() Sources {
 		Suppress:   f.engine.suppress,
 		Incidents:  localIncidents,
 		Suppressed: suppressed,
-		Store:      func() upload.Store { return f.store },
+		Observe: func(events ...hoststate.Event) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.observed = append(f.observed, events...)
+		},
+		Timeline: f.timeline,
+		Follow:   f.timeline,
+		Store:    func() upload.Store { return f.store },
 	}
 }
 
@@ -168,7 +191,7 @@ func TestHost(t *testing.T) {
 func TestProblems(t *testing.T) {
 	f := newFake()
 	h := f.handler(doorSocket)
-	want := "there is no /v1/windows here: the paths are /healthz, /readyz, /metrics, /v1/triggers, /v1/incidents, /v1/incidents/{id}, /v1/incidents/{id}/files/{name}, /v1/packets"
+	want := "there is no /v1/windows here: the paths are /healthz, /readyz, /metrics, /v1/triggers, /v1/alertmanager, /v1/observations, /v1/timeline, /v1/incidents, /v1/incidents/{id}, /v1/incidents/{id}/files/{name}, /v1/packets"
 	if d := detail(t, get(h, "/v1/windows")); d != want {
 		t.Errorf("unknown path: %q", d)
 	}

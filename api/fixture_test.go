@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
 	"github.com/ringside/ringside/upload"
@@ -169,7 +170,25 @@ func pathOf(r route) string {
 	return strings.NewReplacer("{id}", incidentID, "{name}", upload.ManifestName).Replace(r.path)
 }
 
-// requestOf is a request that the route answers.
+// events is a timeline.
+var events = []hoststate.Event{
+	{Seq: 1, Time: day, Kind: "unit.restart", Source: "units", Subject: "systemd-networkd.service", Text: "systemd-networkd.service was restarted"},
+	{Seq: 2, Time: day.Add(15 * time.Millisecond), Kind: "conntrack.burst", Source: "conntrack", Subject: "kernel", Text: "40 flows lost their entries"},
+	{Seq: 3, Time: day.Add(time.Second), Kind: "observation", Source: "api", Subject: "orders-db", Text: "time-out"},
+}
+
+// bodyOf is what a request to a route needs in its body.
+func bodyOf(path string) string {
+	switch path {
+	case "/v1/alertmanager":
+		return `{"version": "4", "alerts": []}`
+	case "/v1/observations":
+		return `{"what": "time-out"}`
+	}
+	return ""
+}
+
+// requestOf is a request that the route answers, with the body that bodyOf returns.
 func requestOf(r route) (method, target string) {
 	target = pathOf(r)
 	if r.path == "/v1/incidents/{id}/files/{name}" {

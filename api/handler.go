@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/trigger"
 	"github.com/ringside/ringside/upload"
 )
@@ -23,6 +24,10 @@ type Sources struct {
 	Incidents  func() []trigger.Incident                                             // that this node knows, the newest first
 	Suppressed func() []trigger.Suppressed
 	Store      func() upload.Store // nil if there is none
+
+	Observe  func(...hoststate.Event)                                                          // puts events on the timeline; never blocks
+	Timeline func(ctx context.Context, q hoststate.Query, f func(hoststate.Event) error) error // of what was put there before
+	Follow   func(ctx context.Context, q hoststate.Query, f func(hoststate.Event) error) error // the same, and what comes, until ctx is done
 }
 
 // route is one method of one path, and who may use it.
@@ -40,6 +45,9 @@ func (s *Server) routes() []route {
 		{"GET", "/readyz", access{scope: public, metrics: true}, s.readyz},
 		{"GET", "/metrics", access{scope: ScopeRead, loopback: true, metrics: true}, s.sources.Metrics.ServeHTTP},
 		{"POST", "/v1/triggers", access{scope: ScopeTrigger, loopback: true}, s.postTrigger},
+		{"POST", "/v1/alertmanager", access{scope: ScopeTrigger, loopback: true}, s.postAlerts},
+		{"POST", "/v1/observations", access{scope: ScopeTrigger, loopback: true}, s.postObservations},
+		{"GET", "/v1/timeline", access{scope: ScopeRead}, s.getTimeline},
 		{"GET", "/v1/incidents", access{scope: ScopeRead}, s.listIncidents},
 		{"GET", "/v1/incidents/{id}", access{scope: ScopeRead}, s.getIncident},
 		{"GET", "/v1/incidents/{id}/files/{name}", access{scope: ScopePackets}, s.getFile},

@@ -104,6 +104,8 @@ func TestSlowRequests(t *testing.T) {
 		"slow first line": {"GE", "T", 0, ""},
 		"slow headers":    {"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", "X: y\r\n", 0, ""},
 		"silent headers":  {"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", "", 0, ""},
+		"slow alerts":     {strings.Replace(post, "triggers", "alertmanager", 1), " ", 1, "HTTP/1.1 408 "},
+		"slow observing":  {strings.Replace(post, "triggers", "observations", 1), " ", 0, "HTTP/1.1 408 "},
 		"slow body":       {post, " ", 1, "HTTP/1.1 408 "},
 		"silent body":     {post, "", 1, "HTTP/1.1 408 "},
 		"slow chunks":     {"POST /v1/triggers HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", 1, "HTTP/1.1 408 "},
@@ -199,6 +201,8 @@ func TestOversize(t *testing.T) {
 		"first line":   {"GET /" + strings.Repeat("y", 1<<20) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 431 "},
 		"stated body":  {"POST /v1/triggers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n" + strings.Repeat(" ", 20_000_000), "HTTP/1.1 413 "},
 		"chunked body": {"POST /v1/triggers HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1312d00\r\n" + strings.Repeat(" ", 20_000_000) + "\r\n0\r\n\r\n", "HTTP/1.1 413 "},
+		"alerts":       {"POST /v1/alertmanager HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n" + strings.Repeat("{", 20_000_000), "HTTP/1.1 413 "},
+		"observations": {"POST /v1/observations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1312d00\r\n" + strings.Repeat("[", 20_000_000) + "\r\n0\r\n\r\n", "HTTP/1.1 413 "},
 		"huge length":  {"POST /v1/triggers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9223372036854775807\r\n\r\n", "HTTP/1.1 413 "},
 		"bad length":   {"POST /v1/triggers HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400 "},
 		"two lengths":  {"POST /v1/triggers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "HTTP/1.1 400 "},
@@ -225,8 +229,8 @@ func TestOversize(t *testing.T) {
 				if !strings.HasPrefix(line, c.answer) || strings.HasPrefix(line, "HTTP/1.1 2") != strings.HasPrefix(c.answer, "HTTP/1.1 2") {
 					t.Errorf("%s, want %s", line, c.answer)
 				}
-				if len(fake.engine.requests) != 0 {
-					t.Error("the engine got it")
+				if len(fake.engine.requests) != 0 || len(fake.observed) != 0 {
+					t.Error("the engine or the timeline got it")
 				}
 				healthy(t, l, "after it")
 			})

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"mime"
 	"net/http"
@@ -15,7 +16,9 @@ import (
 
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/time/rate"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/trigger"
 	"github.com/ringside/ringside/upload"
 )
@@ -157,6 +160,9 @@ func TestSchemas(t *testing.T) {
 		"Problem":          {schemas["Problem"].Properties, problem{}},
 		"Store":            {schemas["Store"].Properties, StoreState{}},
 		"Incident":         {schemas["Incident"].Properties, Incident{}},
+		"AlertOutcome":     {schemas["AlertOutcome"].Properties, AlertOutcome{}},
+		"Observation":      {schemas["Observation"].Properties, observation{}},
+		"Event":            {schemas["Event"].Properties, hoststate.Event{}},
 		"Incident.bundles": {schemas["Incident"].Properties["bundles"].Items.Properties, Bundle{}},
 	} {
 		var want, got []string
@@ -217,6 +223,7 @@ func answers() []answer {
 	const (
 		get, post                         = http.MethodGet, http.MethodPost
 		ready, packets, triggers          = "/readyz", "/v1/packets", "/v1/triggers"
+		alerts, observations, timeline    = "/v1/alertmanager", "/v1/observations", "/v1/timeline"
 		list, one, files                  = "/v1/incidents", "/v1/incidents/{id}", "/v1/incidents/{id}/files/{name}"
 		oneTarget, manifestTarget, atNode = "/v1/incidents/" + incidentID, "/v1/incidents/" + incidentID + "/files/manifest.json", "?node=n1"
 	)
@@ -227,6 +234,9 @@ func answers() []answer {
 		}
 		for range maxLookups {
 			s.lookups <- struct{}{}
+		}
+		for range maxTimelines {
+			s.timelines <- struct{}{}
 		}
 	}
 	refusal := func(status int) func(*fake, *Server) {
@@ -253,6 +263,28 @@ func answers() []answer {
 		{triggers, post, triggers, "", nil, 0, refusal(429)},
 		{triggers, post, triggers, "", nil, 0, refusal(503)},
 		{triggers, post, triggers, "", nil, 0, refusal(507)},
+		{alerts, post, alerts, alertBody("firing"), nil, 0, nil},
+		{alerts, post, alerts, "{", nil, 0, nil},
+		{alerts, "SLOW", alerts, "", nil, 0, nil},
+		{alerts, post, alerts, strings.Repeat(" ", trigger.MaxAlertBody+1), nil, 0, nil},
+		{alerts, post, alerts, "", []string{"Content-Encoding", "gzip"}, 0, nil},
+		{alerts, post, alerts, alertBody("firing"), nil, 0, refusal(503)},
+		{alerts, post, alerts, alertBody("firing"), nil, 0, refusal(507)},
+		{observations, post, observations, "{}", nil, 0, nil},
+		{observations, "SLOW", observations, "", nil, 0, nil},
+		{observations, post, observations, strings.Repeat(" ", maxObservationBody+1), nil, 0, nil},
+		{observations, post, observations, "", []string{"Content-Encoding", "gzip"}, 0, nil},
+		{observations, post, observations, bodyOf(observations), nil, doorLoopback, func(_ *fake, s *Server) { s.observers = rate.NewLimiter(0, 0) }},
+		{observations, post, observations, bodyOf(observations), nil, 0, func(_ *fake, s *Server) { s.sources.Observe = nil }},
+		{timeline, get, timeline + "?from=-1d&to=now&kind=unit.*&source=units&subject=x", "", nil, 0, nil},
+		{timeline, get, timeline + "?from=-5m&kind=unit.*,conntrack.burst&source=units&subject=systemd-*", "", nil, 0, nil},
+		{timeline, get, timeline + "?follow", "", nil, 0, nil},
+		{timeline, get, timeline, "", nil, 0, full},
+		{timeline, get, timeline, "", nil, 0, func(f *fake, s *Server) {
+			s.sources.Timeline = func(context.Context, hoststate.Query, func(hoststate.Event) error) error {
+				return errors.New("input/output error")
+			}
+		}},
 		{list, get, list + "?from=-1h&to=now&node=n1&reason=slow&limit=1&local&suppressed", "", nil, 0, nil},
 		{list, get, list + "?limit=0", "", nil, 0, nil},
 		{list, get, list, "", nil, 0, full},
@@ -276,7 +308,7 @@ func answers() []answer {
 		method, target := requestOf(r)
 		other := map[string]string{get: post, post: http.MethodPut}[method]
 		all = append(all,
-			answer{r.path, method, target, "", nil, 0, nil},
+			answer{r.path, method, target, bodyOf(r.path), nil, 0, nil},
 			answer{r.path, other, target, "", nil, 0, nil},
 			answer{r.path, method, target, "", bearer(wrongToken), doorBeyond, nil},
 			answer{r.path, method, target, "", bearer(allToken), doorBeyond, func(_ *fake, s *Server) { s.tokens.value()[3].scopes = nil }},

@@ -106,6 +106,7 @@ type patientWriter struct {
 	ctx     context.Context
 	w       io.Writer
 	control *http.ResponseController
+	sent    int64 // bytes
 	err     error // of the client's side
 }
 
@@ -123,6 +124,7 @@ func (p *patientWriter) Write(b []byte) (int, error) {
 	}
 	var n int
 	n, p.err = p.w.Write(b)
+	p.sent += int64(n)
 	return n, p.err
 }
 

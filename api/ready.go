@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/ringside/ringside/hoststate"
 )
 
 // Report is what is recorded at the moment.
@@ -17,6 +19,8 @@ type Report struct {
 	Interfaces []Interface `json:"interfaces"`
 	Rings      []Ring      `json:"rings"`
 	Spool      Spool       `json:"spool"`
+
+	Watchers []hoststate.WatcherStatus `json:"watchers,omitempty"` // what watches the host; it makes no node unready
 
 	Config *ConfigState `json:"config,omitempty"` // nil without a file
 	Faults []Fault      `json:"faults,omitempty"` // of tokens and certificate; the server fills it in
@@ -105,6 +109,7 @@ func (r Report) writeText(w io.Writer, verbose bool) {
 		return
 	}
 	r.writeTables(w)
+	r.writeWatchers(w)
 	r.writeConfig(w)
 }
 
@@ -124,6 +129,22 @@ func (r Report) writeTables(w io.Writer) {
 	fmt.Fprintf(t, "%s\t%d\t%d MiB\t%s\t%s\t%d\t%s\n", s.Dir, s.Segments, s.Bytes>>20, stamp(s.Oldest), stamp(s.Newest), s.UnwrittenPackets, orDash(s.Mode))
 	if s.Error != "" {
 		fmt.Fprintf(t, "\nnothing can be written: %s\n", s.Error)
+	}
+}
+
+// writeWatchers lists what watches the host, and what each cannot see.
+func (r Report) writeWatchers(w io.Writer) {
+	if len(r.Watchers) == 0 {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	fmt.Fprintln(t, "\nWATCHER\tSTATE\tSINCE\tEVENTS\tWHY")
+	for _, each := range r.Watchers {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", each.Name, each.State, stamp(each.Since), each.Events, orDash(each.Why))
+		for _, spot := range each.Blind {
+			fmt.Fprintf(t, "\tblind\t\t\t%s\n", spot)
+		}
 	}
 }
 

@@ -26,10 +26,13 @@ type Config struct {
 	Drain         time.Duration // for requests under way when Run is stopped; then they are cut
 	Node          string        // this node's name, which its own incidents have
 
-	Hosts       []string // names and addresses that a Host header may have over TCP, beside those listened on
-	Tokens      string   // file of the tokens, "" for none
-	TLS         TLS
-	TriggerRate float64 // POST /v1/triggers a second over TCP, and in bursts, for all without a token and for each token; 0 for the default, 10
+	Hosts  []string // names and addresses that a Host header may have over TCP, beside those listened on
+	Tokens string   // file of the tokens, "" for none
+	TLS    TLS
+
+	// TriggerRate is how many triggers and notifications of alerts a second are taken over TCP, and in bursts, from all
+	// without a token and with each token; and how many requests with observations, from all. 0 is the default, 10.
+	TriggerRate float64
 }
 
 // TLS names the files of the certificate for Listen, PEM; empty for plain HTTP. Both are read again when they change.
@@ -70,9 +73,14 @@ type Server struct {
 	tokens      *kept[tokens]           // nil for none
 	certificate *kept[*tls.Certificate] // nil for plain HTTP
 	anonymous   *rate.Limiter           // of triggers over TCP without a token
+	observers   *rate.Limiter           // of requests with observations over TCP
 	streams     chan struct{}           // holds one entry for each stream of packets under way
 	lookups     chan struct{}           // the same for requests that read the store
+	timelines   chan struct{}           // the same for streams of events
 	archive     func(upload.Store) archive
+
+	stopping context.Context // done when no more requests are taken
+	stop     context.CancelFunc
 }
 
 // part is one listener with its server.
@@ -102,12 +110,14 @@ func newServer(cfg Config, s Sources, log *zap.Logger) *Server {
 	if cfg.TriggerRate == 0 {
 		cfg.TriggerRate = defaultTriggerRate
 	}
-	return &Server{
+	srv := &Server{
 		cfg: cfg, sources: s, log: log.Named("api"), audit: log.Named("audit"), stats: newCounters(),
-		anonymous: newLimiter(cfg.TriggerRate),
-		streams:   make(chan struct{}, maxStreams), lookups: make(chan struct{}, maxLookups),
+		anonymous: newLimiter(cfg.TriggerRate), observers: newLimiter(cfg.TriggerRate), timelines: make(chan struct{}, maxTimelines),
+		streams: make(chan struct{}, maxStreams), lookups: make(chan struct{}, maxLookups),
 		archive: func(s upload.Store) archive { return upload.NewArchive(s) },
 	}
+	srv.stopping, srv.stop = context.WithCancel(context.Background())
+	return srv
 }
 
 func (s *Server) readFiles() error {
@@ -273,6 +283,7 @@ func (s *Server) faults() (list []Fault) {
 }
 
 func (s *Server) drain() {
+	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Drain)
 	defer cancel()
 	for _, p := range s.parts {

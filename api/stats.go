@@ -29,7 +29,7 @@ type RequestStats struct {
 
 // RefusedStats counts what was not let in.
 type RefusedStats struct {
-	Kind  string // "host", "origin", "path", "no-token", "token", "guesses", "scope" or "busy"
+	Kind  string // "host", "origin", "path", "no-token", "token", "guesses", "scope", "busy" or "rate"
 	Count uint64
 }
 
@@ -43,6 +43,7 @@ const (
 	refusedGuesses = "guesses"
 	refusedScope   = "scope"
 	refusedBusy    = "busy"
+	refusedRate    = "rate" // of observations
 )
 
 const otherRoute = "other"

@@ -46,7 +46,7 @@ func (s *Server) readTrigger(w http.ResponseWriter, req *http.Request) (trigger.
 		return none, &problem{Status: http.StatusTooManyRequests, Kind: trigger.RefusedRate,
 			Detail: fmt.Sprintf("more than %v triggers a second: send fewer, or raise trigger.http_rate", s.cfg.TriggerRate)}
 	}
-	body, p := readBody(w, req)
+	body, p := readBody(w, req, trigger.MaxBody, "a trigger", "shorten its labels")
 	if p != nil {
 		p.Kind = trigger.RefusedInvalid
 		return none, p
@@ -60,17 +60,18 @@ func (s *Server) readTrigger(w http.ResponseWriter, req *http.Request) (trigger.
 	return r, nil
 }
 
-// readBody reads at most trigger.MaxBody bytes, for at most as long as the server gives a request. Content-Type is not
-// looked at: clients that are told nothing else send that of a form, and pages of other sites are refused anyway.
-func readBody(w http.ResponseWriter, req *http.Request) ([]byte, *problem) {
+// readBody reads a body of that many bytes at most, for at most as long as the server gives a request. what it is and the cure
+// are for the message. Content-Type is not looked at: clients that are told nothing else send that of a form, and pages of
+// other sites are refused anyway.
+func readBody(w http.ResponseWriter, req *http.Request, most int64, what, cure string) ([]byte, *problem) {
 	if req.Header.Get("Content-Encoding") != "" {
 		return nil, newProblem(http.StatusUnsupportedMediaType, "the body is encoded: send plain JSON, without Content-Encoding")
 	}
-	large := newProblem(http.StatusRequestEntityTooLarge, "a trigger has at most %d bytes: shorten its labels", trigger.MaxBody)
-	if req.ContentLength > trigger.MaxBody {
+	large := newProblem(http.StatusRequestEntityTooLarge, "%s has at most %d bytes: %s", what, most, cure)
+	if req.ContentLength > most {
 		return nil, large
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, trigger.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, most))
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):

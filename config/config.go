@@ -34,6 +34,7 @@ type Config struct {
 	Trigger         trigger.Config // without Dir and Describe
 	TriggerRate     float64        // trigger.http_rate: POST /v1/triggers a second, over TCP
 	Upload          upload.Config  // with Cluster and Node
+	Hoststate       Hoststate
 
 	file  string         // that was loaded
 	lines map[string]int // of its keys
@@ -78,6 +79,7 @@ func Default() *Config {
 		Trigger:     defaultTrigger(),
 		TriggerRate: 10,
 		Upload:      defaultUpload(),
+		Hoststate:   defaultHoststate(),
 	}
 	c.Upload.Cluster, c.Upload.Node = c.Cluster, c.Node
 	for _, name := range defaultServices {

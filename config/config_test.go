@@ -107,6 +107,29 @@ func TestGood(t *testing.T) {
 	want.Trigger = trigger.Config{
 		Pre: 5 * time.Minute, Post: 150 * time.Second, MaxWindow: time.Hour, Cooldown: time.Second, Rate: 100.5,
 		DropDir: "/run/ringside/triggers", Budget: trigger.Budget{Incidents: 60, Bytes: 1 << 40, Pinned: 50 << 30},
+		Rules: []trigger.Rule{
+			{On: "unit.* systemd-*.service"},
+			{
+				On: "log unattended-upgrades: /will be: upgraded/", Reason: "upgrade", Labels: map[string]string{"team": "node", "n": "1"},
+				Pre: new(10 * time.Second), Post: new(time.Duration(0)), Cooldown: new(24 * time.Hour),
+			},
+		},
+		Schedules: []trigger.Schedule{
+			{Cron: "@daily"},
+			{
+				Cron: "*/5 2-4 * * mon-fri", Zone: "America/New_York", Reason: "nightly", Pre: new(time.Duration(0)), Post: new(5 * time.Minute),
+				Labels: map[string]string{"team": "node"},
+			},
+		},
+	}
+	want.Hoststate = Hoststate{
+		Watch: []string{"conntrack", "units"}, Root: "/host", Units: []string{"default", "my-*.service"},
+		Logs: []LogFile{
+			{Name: "dpkg"},
+			{Name: "backup", Path: "/var/log/backup/*.log", Match: "failed|finished", Time: "2006-01-02 15:04:05", Kind: "log"},
+			{Name: "orders", Path: "/var/log/orders.json", Kind: "observation"},
+		},
+		Conntrack: Conntrack{Digest: time.Minute, Buffer: 64 << 20}, Keep: HostKeep{Bytes: 1 << 30},
 	}
 	want.Upload = upload.Config{
 		To: "s3://bucket.example/some/prefix", Compression: "gzip", RateLimit: 10e6, Cluster: "prod-eu", Node: "node_1.example.com",

@@ -42,33 +42,48 @@ func TestExampleIsComplete(t *testing.T) {
 	}
 }
 
-// TestExampleForms uncomments the entries that the comments show: they must load.
+// TestExampleForms uncomments the entries that the comments show: they must load, and show every key.
 func TestExampleForms(t *testing.T) {
 	text := readFile(t, example)
-	forms := regexp.MustCompile(`(?m)^  #   - (\{.*?\})(?: {2,}.*)?$`).FindAllStringSubmatch(text, -1)
-	if len(forms) != 3 {
-		t.Fatalf("%d forms of a service in the example's comments, want 3", len(forms))
-	}
-	list := "capture:\n  services:\n"
-	for _, form := range forms {
-		list += "    - " + form[1] + "\n"
-	}
 	rule := regexp.MustCompile(`In full: (\{.*?\})`).FindStringSubmatch(text)
 	if rule == nil {
 		t.Fatal("the example shows no interface in full")
 	}
-	list += "  interfaces: [" + rule[1] + "]\n"
-	c, err := parse("example", []byte(list), noTcpdump)
+	forms := map[string][]string{"interfaces": {rule[1]}}
+	for _, form := range regexp.MustCompile(`(?m)^  #   - (\{.*\})(?: {2,}.*)?$`).FindAllStringSubmatch(text, -1) {
+		list := "services"
+		for key, of := range map[string]string{"{on:": "rules", "{cron:": "schedule", " path:": "logs"} {
+			if strings.Contains(form[1], key) {
+				list = of
+			}
+		}
+		forms[list] = append(forms[list], form[1])
+	}
+	all := ""
+	for _, section := range []struct {
+		name  string
+		lists []string
+	}{{"capture", []string{"interfaces", "services"}}, {"trigger", []string{"rules", "schedule"}}, {"hoststate", []string{"logs"}}} {
+		all += section.name + ":\n"
+		for _, list := range section.lists {
+			all += "  " + list + ":\n    - " + strings.Join(forms[list], "\n    - ") + "\n"
+		}
+	}
+	c, err := parse("example", []byte(all), noTcpdump)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v in\n%s", err, all)
 	}
-	if n := len(c.Capture.Services); n != 3 {
-		t.Errorf("%d services, want 3", n)
+	if n, r, s, l := len(c.Capture.Services), len(c.Trigger.Rules), len(c.Trigger.Schedules), len(c.Hoststate.Logs); n != 3 || r != 3 || s != 1 || l != 1 {
+		t.Errorf("%d services, %d rules, %d schedules and %d logs, want 3, 3, 1 and 1", n, r, s, l)
 	}
-	shown := strings.Join([]string{forms[0][1], forms[1][1], forms[2][1], rule[1]}, " ")
-	for _, key := range []string{"name:", "protocol:", "ports:", "cidrs:", "payload:", "filter:", "require:", "ring:"} {
-		if !strings.Contains(shown, key) {
-			t.Errorf("the comments do not show %s", key)
+	for list, keys := range map[string]string{
+		"interfaces": "name require ring", "services": "name protocol ports cidrs payload filter", "rules": "on reason pre post cooldown labels",
+		"schedule": "cron zone reason pre post labels", "logs": "name path match time kind",
+	} {
+		for _, key := range strings.Fields(keys) {
+			if !strings.Contains(strings.Join(forms[list], " "), key+":") {
+				t.Errorf("the comments do not show %s of %s", key, list)
+			}
 		}
 	}
 }

@@ -42,6 +42,19 @@ func checkProblems(t *testing.T, err error) {
 }
 
 func checkBounds(t *testing.T, c *Config) {
+	for _, r := range c.Trigger.Rules {
+		if p := r.Problems(); p != nil {
+			t.Fatalf("rule %+v: %v", r, p)
+		}
+	}
+	for _, s := range c.Trigger.Schedules {
+		if p := s.Problems(); p != nil {
+			t.Fatalf("schedule %+v: %v", s, p)
+		}
+	}
+	if h := c.Hoststate; h.Conntrack.Digest <= 0 || h.Conntrack.Buffer <= 0 || h.Keep.Bytes < 0 || h.Root == "" {
+		t.Fatalf("out of bounds: %+v", h)
+	}
 	r := c.Rotate
 	if c.ShutdownTimeout <= 0 || r.Every <= 0 || r.MaxSize <= 0 || r.Keep.Bytes < 0 || r.Keep.Age <= 0 || r.WriteLimit < 0 || c.Capture.Ring < minRing {
 		t.Fatalf("out of bounds: %+v", c)

@@ -116,8 +116,11 @@ var renamed = map[string]string{
 	"trigger_rate":             "trigger.http_rate",
 	"trigger.budget.incidents": "trigger.budget.incidents_per_hour",
 	"trigger.budget.bytes":     "trigger.budget.bytes_per_day",
+	"trigger.schedules":        "trigger.schedule",
 	"trigger.dir":              "",
 	"trigger.describe":         "",
+	"trigger.accepted":         "",
+	"trigger.closing":          "",
 	"upload.cluster":           "",
 	"upload.node":              "",
 }

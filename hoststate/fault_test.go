@@ -80,19 +80,22 @@ func TestEventsOutOfBounds(t *testing.T) {
 	}
 }
 
-// TestUnreadableFileStays: a file that cannot be opened at the start is no empty one.
+// TestUnreadableFileStays: a file that cannot be opened at the start is no empty one, and keeps nobody from recording.
 func TestUnreadableFileStays(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "00000001-20261122T190001.123456Z.jsonl")
 	if err := os.Symlink(path, path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Config{Dir: dir}, zap.NewNop()); err == nil {
-		t.Error("no error")
+	tl, err := Open(Config{Dir: dir}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Error(err)
+	tl.turn()
+	if _, err := os.Lstat(path); err != nil || tl.live.number != 2 {
+		t.Errorf("%v, it goes on with file %d", err, tl.live.number)
 	}
+	tl.seal()
 }
 
 // TestUncovered has timelines out of whose middle files were removed, and whose clock was set.
@@ -243,3 +246,26 @@ func TestRetentionAfterAStep(t *testing.T) {
 		t.Error("what was seen a moment ago is removed")
 	}
 }
+
+// TestCopyWhileFilesAreRemoved: retention is faster than the reader, which says so.
+func TestCopyWhileFilesAreRemoved(t *testing.T) {
+	tl, err := Open(Config{Dir: t.TempDir()}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now()
+	for range 3 {
+		tl.Emit(Event{Kind: "observation"})
+		tl.write()
+		tl.seal()
+	}
+	out := writer(func(b []byte) (int, error) { return len(b), os.RemoveAll(tl.files[1].path) })
+	s, err := OpenReader(tl.Dir()).Copy(t.Context(), Query{From: from, To: tl.files[2].ended}, out, false)
+	if err != nil || s.Events != 2 || s.Complete || len(s.Gaps) != 1 {
+		t.Errorf("%+v, %v: want two events and a gap", s, err)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }

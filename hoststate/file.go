@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -267,23 +268,26 @@ func (l *live) seal(until time.Time) (file, error) {
 }
 
 // recover lists the files that are there, and seals what a dead process left open. It returns when the last event was seen.
+// A file that cannot be read stays where it is, for the next start: it must not keep packets from being recorded.
 func (t *Timeline) recover() (last time.Time, err error) {
 	if t.files, err = listFiles(t.cfg.Dir); err != nil {
 		return last, err
 	}
 	kept := t.files[:0]
 	for _, f := range t.files {
-		if err := f.look(); err != nil {
-			return last, err
-		}
 		t.number = f.number
+		if err := f.look(); err != nil {
+			t.log.Error("a file of the timeline cannot be read and is left out; the next start tries again", zap.String("file", f.path), zap.Error(err),
+				zap.String("cure", "check the spool's disk (dmesg)"))
+			continue
+		}
 		if f.empty() { // the process died before its first line was whole
 			_ = os.Remove(f.path)
 			continue
 		}
 		if !f.sealed {
-			if err := f.close(); err != nil {
-				return last, err
+			if err := f.close(); err != nil { // readers look at all of its lines then
+				t.log.Warn("a file of the timeline that a dead process left open cannot be sealed", zap.String("file", f.path), zap.Error(err))
 			}
 		}
 		if last = f.ended; f.seq < maxSeq { // else its last line is damaged

@@ -124,7 +124,7 @@ func (r *Reader) Copy(ctx context.Context, q Query, out io.Writer, alive bool) (
 	if err != nil {
 		return Summary{}, err
 	}
-	s := Summary{Gaps: uncovered(files, q.From, q.To, alive)}
+	var s Summary
 	var gaps []Gap
 	err = r.read(ctx, files, q, func(e *Event, line []byte) error {
 		if e.Kind == "timeline.gap" {
@@ -138,6 +138,11 @@ func (r *Reader) Copy(ctx context.Context, q Query, out io.Writer, alive bool) (
 		_, err := out.Write(line)
 		return err
 	})
+	files = slices.DeleteFunc(files, func(f file) bool { // retention may have been faster
+		_, err := os.Lstat(f.path)
+		return errors.Is(err, os.ErrNotExist)
+	})
+	s.Gaps = uncovered(files, q.From, q.To, alive)
 	s.lacks(q, gaps)
 	return s, err
 }
@@ -266,7 +271,9 @@ func (t *Timeline) Copy(ctx context.Context, q Query, out io.Writer) (Summary, e
 	t.Await(ctx)
 	waiting := t.unwritten()
 	s, err := OpenReader(t.cfg.Dir).Copy(ctx, q, out, true)
-	s.lacks(q, waiting)
+	if err == nil {
+		s.lacks(q, waiting)
+	}
 	return s, err
 }
 

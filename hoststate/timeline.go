@@ -79,27 +79,6 @@ type Stats struct {
 	Error  string    // why nothing can be written at the moment
 }
 
-// batch is lines of events, and what they cover.
-type batch struct {
-	lines    []byte
-	events   uint64
-	from, to time.Time
-	seq      uint64 // of the last
-}
-
-// add appends the line of an event.
-func (b *batch) add(e *Event, line []byte) {
-	b.lines = append(append(b.lines, line...), '\n')
-	b.events++
-	b.from, b.to, b.seq = earliest(b.from, e.Time), later(b.to, e.Time), e.Seq
-}
-
-// lost counts events that could not be kept, until that can be noted.
-type lost struct {
-	n           uint64
-	first, last time.Time
-}
-
 // times is when something was last done, on the monotonic clock.
 type times struct{ synced, tidied, complained time.Time }
 
@@ -214,13 +193,6 @@ func cut(s string) string {
 	return s
 }
 
-func (l *lost) count(now time.Time) {
-	if l.n++; l.n == 1 {
-		l.first = now
-	}
-	l.last = now
-}
-
 // Await returns when every event that was emitted before is in the timeline's files, or ctx is done, or Run has ended.
 func (t *Timeline) Await(ctx context.Context) {
 	done := make(chan struct{})
@@ -305,11 +277,6 @@ func (t *Timeline) noteLost() bool {
 	data, _ := json.Marshal(map[string]any{"from": l.first, "to": l.last, "events": l.n}) // plain values
 	t.Emit(Event{Time: l.first, Kind: "timeline.gap", Data: data, Text: l.gap().Why})
 	return true
-}
-
-func (l *lost) gap() Gap {
-	return Gap{rotate.Span{From: l.first, To: l.last}, fmt.Sprintf("%d events were not kept between %s and %s: the disk did not take them in time",
-		l.n, l.first.Format(time.RFC3339Nano), l.last.Format(time.RFC3339Nano))}
 }
 
 // write appends what waits to the live file. What cannot be written waits on.
@@ -407,35 +374,4 @@ func earliest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// clock notices when the wall clock is set.
-type clock struct {
-	wall, boot int64     // ns, at the last look
-	steady     time.Time // since when it was not set, on the monotonic clock
-}
-
-// leastStep is what counts as setting the clock, as the spool has it.
-const leastStep = 100 * time.Millisecond
-
-func newClock() (c clock) {
-	c.wall, c.boot = clocks()
-	c.steady = time.Now()
-	return c
-}
-
-func clocks() (wall, boot int64) {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // always there since Linux 2.6.39
-	return time.Now().UnixNano(), ts.Nano()
-}
-
-func (c *clock) stepped() (by time.Duration, ok bool) {
-	wall, boot := clocks()
-	by = time.Duration((wall - c.wall) - (boot - c.boot))
-	c.wall, c.boot = wall, boot
-	if ok = by.Abs() > leastStep; ok {
-		c.steady = time.Now()
-	}
-	return by.Round(time.Millisecond), ok
 }

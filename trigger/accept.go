@@ -52,6 +52,9 @@ func (e *Engine) accept(r Request) (Receipt, *Refusal) {
 		return receipt, nil
 	}
 	cfg := e.config()
+	if r.Cooldown != nil {
+		cfg.Cooldown = *r.Cooldown
+	}
 	t, from, to := cfg.window(r, now)
 	if refusal := e.inReach(cfg, from, to, now); refusal != nil {
 		return Receipt{}, refusal
@@ -78,7 +81,7 @@ func (e *Engine) repeated(id string) (Receipt, bool) {
 	if id == "" || i == nil {
 		return Receipt{}, false
 	}
-	return Receipt{ID: id, Incident: i.ID, Merged: i.ID != id, From: i.From, To: i.To}, true
+	return Receipt{ID: id, Incident: i.ID, Merged: i.ID != id, Known: true, From: i.From, To: i.To}, true
 }
 
 // newID returns an id that sorts behind all others of this engine. The caller holds changing.
@@ -217,8 +220,12 @@ func (e *Engine) accepted(next *Incident, t Trigger, now time.Time) {
 	e.last[t.Reason] = now
 	e.due[next.ID] = now.Add(max(0, next.To.Sub(now)))
 	e.counts.accept(t.Source)
+	told := e.cfg.Accepted
 	e.mu.Unlock()
 	wakeUp(e.wake)
+	if told != nil {
+		told(t, *next)
+	}
 	e.log.Info("a trigger was accepted", zap.String("id", t.ID), zap.String("incident", next.ID), zap.String("reason", t.Reason),
 		zap.String("source", t.Source), zap.String("client", t.Client), zap.Time("from", next.From), zap.Time("to", next.To))
 }

@@ -41,7 +41,7 @@ func (e *Engine) affordable(cfg Config, i *Incident, now time.Time) *Refusal {
 	}
 	since := now.Sub(last).Abs()
 	if wait := cfg.Cooldown - since; wait > 0 && !last.IsZero() {
-		return &Refusal{429, RefusedCooldown, fmt.Sprintf("%q had an incident %v ago, and has one every %v at most: wait, give another reason, or lower trigger.cooldown",
+		return &Refusal{429, RefusedCooldown, fmt.Sprintf("%q had an incident %v ago, and has one every %v at most: wait, give another reason, or lower trigger.cooldown or that of the rule",
 			reason, since.Round(time.Second), cfg.Cooldown), wait}
 	}
 	if hour >= cfg.Budget.Incidents {

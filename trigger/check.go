@@ -14,7 +14,7 @@ import (
 
 // Bounds of a request's values.
 const (
-	MaxDuration = 24 * time.Hour // of Pre and Post
+	MaxDuration = 24 * time.Hour // of Pre, Post and Cooldown
 
 	maxReasonBytes = 128 // bytes
 	maxLabels      = 32
@@ -53,6 +53,7 @@ func (r Request) problems(now time.Time) (l problems) {
 	}
 	l.duration("pre", r.Pre)
 	l.duration("post", r.Post)
+	l.duration("cooldown", r.Cooldown)
 	if r.Pre != nil && r.Post != nil && *r.Pre == 0 && *r.Post == 0 {
 		l.add("pre and post are both 0, which is an empty window: give one of them a duration")
 	}
@@ -101,6 +102,20 @@ func checkReason(s string) string {
 // printable says whether s is valid UTF-8 and can stand in a line of a terminal or a log as it is.
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c == unicode.ReplacementChar || !unicode.IsPrint(c) })
+}
+
+// oneLine is what of s is printable, in at most that many bytes.
+func oneLine(s string, most int) string {
+	s = strings.Map(func(c rune) rune {
+		if !printable(string(c)) {
+			return ' '
+		}
+		return c
+	}, s)
+	if s = strings.TrimSpace(s); len(s) > most {
+		s = strings.ToValidUTF8(s[:most-3], "") + "..."
+	}
+	return s
 }
 
 // The years whose times fit into nanoseconds since 1970.

@@ -15,6 +15,10 @@
 //   - Refusal: a request that was not accepted, and why: as an error with an HTTP status, and, so that none goes
 //     unseen, as a Suppressed line per source, reason and minute.
 //   - DropDir: a directory as a source: a file put there is a request, and is answered beside it.
+//   - Rule: which events of the host's timeline are requests. Rules looks at every one, and never holds up who emits it.
+//   - Alert: one of those that Alertmanager posts; ParseAlerts reads them. Its id follows from what it is, so that an alert
+//     that is repeated is one trigger.
+//   - Schedule: times of the day, in a zone, at which Scheduler makes a request.
 //
 // # What is promised
 //

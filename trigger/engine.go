@@ -96,12 +96,12 @@ func newLimiter(perSecond float64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
 }
 
-// Reconfigure puts another configuration in force for what comes. Dir and Describe stay.
+// Reconfigure puts another configuration in force for what comes. Dir and the functions stay.
 func (e *Engine) Reconfigure(cfg Config) error {
 	cfg = cfg.withDefaults()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	cfg.Dir, cfg.Describe = e.cfg.Dir, e.cfg.Describe
+	cfg.Dir, cfg.Describe, cfg.Accepted, cfg.Closing = e.cfg.Dir, e.cfg.Describe, e.cfg.Accepted, e.cfg.Closing
 	e.cfg = cfg
 	e.limiter.SetLimit(rate.Limit(cfg.Rate))
 	e.limiter.SetBurst(max(1, int(cfg.Rate)))

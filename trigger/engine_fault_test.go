@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,6 +251,53 @@ func TestReasonsAreForgotten(t *testing.T) {
 		defer b.mu.Unlock()
 		if len(b.last) != 0 {
 			b.Errorf("%d reasons are kept", len(b.last))
+		}
+	})
+}
+
+// TestJoiningAtTheLastMoment has a trigger join, until now, while its incident is being closed: the packets up to the new end
+// are waited for too.
+func TestJoiningAtTheLastMoment(t *testing.T) {
+	var b *bench
+	joined := Receipt{}
+	cfg := Config{Closing: func(context.Context, Incident) {
+		if joined.ID != "" {
+			return
+		}
+		time.Sleep(time.Second) // that of a snapshot
+		joined = b.accepted("late", time.Second, 0)
+	}}
+	within(t, cfg, func(it *bench) {
+		b = it
+		first := b.accepted("first", time.Second, time.Second)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if joined.Incident != first.ID || !joined.To.After(first.To) {
+			b.Fatalf("%+v did not join %+v", joined, first)
+		}
+		if ready := b.Ready(); len(ready) != 1 || !ready[0].To.Equal(joined.To) || !b.spool.awaited.Equal(joined.To) {
+			b.Errorf("ready %+v, packets were waited for until %v, want %v", ready, b.spool.awaited, joined.To)
+		}
+	})
+}
+
+// TestClosingOnce: a disk that is full for a minute when a window ends is no reason to look at its end every second.
+func TestClosingOnce(t *testing.T) {
+	calls := 0
+	within(t, Config{Closing: func(context.Context, Incident) { calls++ }}, func(b *bench) {
+		b.accepted("slow", time.Minute, 10*time.Second)
+		aside := b.dir + ".aside"
+		if err := errors.Join(os.Rename(b.dir, aside), os.WriteFile(b.dir, nil, 0o600)); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := errors.Join(os.Remove(b.dir), os.Rename(aside, b.dir)); err != nil {
+			b.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := b.Ready(); len(got) != 1 || calls != 1 {
+			b.Errorf("%d incidents are ready, and the end of it was told %d times, want once", len(got), calls)
 		}
 	})
 }

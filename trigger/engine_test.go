@@ -28,6 +28,8 @@ type fakeSpool struct {
 	rate   int64
 	keep   int64
 	fail   error // of the next Pin
+
+	awaited time.Time
 }
 
 func newFakeSpool(reach time.Duration) *fakeSpool {
@@ -60,7 +62,7 @@ func (s *fakeSpool) Pins() (list []rotate.Pin) {
 	return list
 }
 
-func (s *fakeSpool) Await(context.Context, time.Time) {}
+func (s *fakeSpool) Await(_ context.Context, to time.Time) { s.awaited = to }
 
 func (s *fakeSpool) PinCost(from, to time.Time) int64 {
 	end := earlier(to, time.Now())

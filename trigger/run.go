@@ -17,10 +17,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	defer e.ledger.save()
+	closed := map[string]time.Time{} // of open incidents, the end that Closing was told of
 	for {
 		id, wait := e.next(time.Now())
 		if id != "" && wait <= 0 {
-			e.complete(ctx, id)
+			e.complete(ctx, id, closed)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -59,18 +60,23 @@ func (e *Engine) next(now time.Time) (id string, wait time.Duration) {
 }
 
 // complete ends the window of an incident: its packets are on the disk, and the recorder is described as it is now.
-func (e *Engine) complete(ctx context.Context, id string) {
-	e.spool.Await(ctx, e.get(id).To)
+func (e *Engine) complete(ctx context.Context, id string, closed map[string]time.Time) {
+	before := e.get(id)
+	e.spool.Await(ctx, before.To)
+	if closing := e.config().Closing; closing != nil && ctx.Err() == nil && !closed[id].Equal(before.To) { // a retry is no other end
+		closing(ctx, *before)
+		closed[id] = before.To
+	}
 	if ctx.Err() != nil {
 		return
 	}
 	description := e.describe()
 	e.changing.Lock()
 	defer e.changing.Unlock()
-	if e.dueLater(id) { // a trigger joined meanwhile
+	i := *e.get(id)
+	if e.dueLater(id) || !i.To.Equal(before.To) { // a trigger joined meanwhile, perhaps one whose time is over as well
 		return
 	}
-	i := *e.get(id)
 	if err := e.pinAgain(&i); err != nil {
 		e.log.Error("an incident is not pinned; trying again", zap.String("incident", id), zap.Error(err),
 			zap.String("cure", "free space on the spool's disk"))
@@ -91,6 +97,7 @@ func (e *Engine) complete(ctx context.Context, id string) {
 		e.postpone(id, time.Second, true)
 		return
 	}
+	delete(closed, id)
 	e.put(&i)
 	wakeUp(e.changed)
 	e.log.Info("an incident is complete and waits to be stored", zap.String("incident", id), zap.Time("from", i.From),
@@ -171,7 +178,7 @@ func (e *Engine) forget(now time.Time) {
 		}
 	}
 	for reason, at := range e.last {
-		if now.Sub(at).Abs() > e.cfg.Cooldown {
+		if now.Sub(at).Abs() > e.cfg.longestCooldown() {
 			delete(e.last, reason)
 		}
 	}

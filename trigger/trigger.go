@@ -15,6 +15,8 @@ type Request struct {
 	Post   *time.Duration    // how long after At, nil for the default
 	Labels map[string]string // whatever helps to find it again
 
+	Cooldown *time.Duration // since the last incident of this reason, nil for Config's; no caller of the API can set it
+
 	Source string // which kind of source asked: SourceHTTP, ...
 	Client string // who asked, for the record: "uid 0, pid 4711", a token's name, an address
 }
@@ -25,7 +27,14 @@ const (
 	SourceSocket = "socket"
 	SourceFile   = "file"   // the drop directory
 	SourceSignal = "signal" // SIGUSR1
+
+	SourceRule     = "rule"         // an event of the timeline
+	SourceAlert    = "alertmanager" // its webhook
+	SourceSchedule = "schedule"
 )
+
+// Sources is all of them.
+var Sources = []string{SourceHTTP, SourceSocket, SourceFile, SourceSignal, SourceRule, SourceAlert, SourceSchedule}
 
 // Trigger is an accepted request.
 type Trigger struct {
@@ -107,7 +116,8 @@ type Receipt struct {
 	ID       string    `json:"id"`       // of the trigger
 	Incident string    `json:"incident"` // which it belongs to; the same id unless it was merged
 	Merged   bool      `json:"merged,omitempty"`
-	From     time.Time `json:"from"` // of the incident's window as it is now
+	Known    bool      `json:"known,omitempty"` // the id was accepted before
+	From     time.Time `json:"from"`            // of the incident's window as it is now
 	To       time.Time `json:"to"`
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/ringside/ringside/failpoint"
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
 )
@@ -23,9 +24,13 @@ import (
 // TypeCapture is the media type of pcapng, as /v1/packets has it.
 const TypeCapture = "application/vnd.tcpdump.pcap"
 
+// TypeTimeline is the media type of the timeline: JSON lines.
+const TypeTimeline = "application/x-ndjson"
+
 // attempt is one try to write the bundle of an incident: all objects but the manifest.
 type attempt struct {
 	store    Store
+	timeline Timeline // nil for none
 	limit    *rate.Limiter
 	compress string
 	place    Place
@@ -47,9 +52,14 @@ func (a attempt) write(ctx context.Context, reader *rotate.Reader) (*Manifest, e
 		return nil, err
 	}
 	c := window.Coverage()
+	objects := []ObjectFacts{object}
+	timeline, err := a.events(ctx, &objects)
+	if err != nil {
+		return nil, err
+	}
 	m := &Manifest{
 		Version: ManifestVersion, Incident: i.ID, Cluster: a.place.Cluster, Node: a.place.Node, Created: time.Now().UTC().Round(0),
-		Triggers: i.Triggers, Extensions: i.Extensions, Objects: []ObjectFacts{object}, Segments: []rotate.Segment{},
+		Triggers: i.Triggers, Extensions: i.Extensions, Objects: objects, Segments: []rotate.Segment{}, Timeline: timeline,
 		Window: Window{Asked: rotate.Span{From: i.From, To: i.To}, Complete: c.Complete(), Coverage: c},
 	}
 	for _, g := range reader.Segments() {
@@ -66,15 +76,59 @@ func (a attempt) write(ctx context.Context, reader *rotate.Reader) (*Manifest, e
 }
 
 // capture stores the packets of the window as one object.
-func (a attempt) capture(ctx context.Context, window *rotate.Window) (o ObjectFacts, err error) {
-	o = ObjectFacts{Name: "capture-" + newAttempt() + ".pcapng", Kind: KindCapture, Type: TypeCapture, Compression: a.compress}
+func (a attempt) capture(ctx context.Context, window *rotate.Window) (ObjectFacts, error) {
+	o := ObjectFacts{Name: "capture-" + newAttempt() + ".pcapng", Kind: KindCapture, Type: TypeCapture}
+	return a.put(ctx, o, windowBytes(window.Coverage(), a.incident.Pinned), func(w io.Writer) error {
+		_, err := window.WriteTo(w)
+		return err
+	})
+}
+
+// events stores the host's events of the window as one object, which it appends to objects. A timeline that cannot be read
+// is no reason to keep the packets from their store: the manifest says what is missing.
+func (a attempt) events(ctx context.Context, objects *[]ObjectFacts) (*hoststate.Summary, error) {
+	if a.timeline == nil {
+		return nil, nil
+	}
+	i := a.incident
+	var s hoststate.Summary
+	o := ObjectFacts{Name: "timeline-" + newAttempt() + ".jsonl", Kind: KindTimeline, Type: TypeTimeline}
+	o, err := a.put(ctx, o, 0, func(w io.Writer) error {
+		out := &lasting{w: w}
+		var err error
+		s, err = a.timeline.Copy(ctx, hoststate.Query{From: i.From, To: i.To, Incident: i.ID}, out)
+		if err != nil && out.err == nil && ctx.Err() == nil {
+			s.Complete = false
+			s.Gaps = append(s.Gaps, hoststate.Gap{Span: rotate.Span{From: i.From, To: i.To}, Why: "the timeline could not be read: " + err.Error()})
+			return nil
+		}
+		return err
+	})
+	*objects = append(*objects, o)
+	return &s, err
+}
+
+// lasting remembers that a write failed.
+type lasting struct {
+	w   io.Writer
+	err error
+}
+
+func (l *lasting) Write(p []byte) (n int, err error) {
+	n, err = l.w.Write(p)
+	l.err = err
+	return n, err
+}
+
+// put stores what produce writes as one object of about estimate bytes, and completes its facts.
+func (a attempt) put(ctx context.Context, o ObjectFacts, estimate int64, produce func(io.Writer) error) (ObjectFacts, error) {
+	o.Compression = a.compress
 	switch a.compress {
 	case CompressionZstd:
 		o.Name += ".zst"
 	case CompressionGzip:
 		o.Name += ".gz"
 	}
-	estimate := windowBytes(window.Coverage(), a.incident.Pinned)
 	pr, pw := io.Pipe()
 	plain := &counter{hash: sha256.New()}
 	produced := make(chan error, 1)
@@ -83,14 +137,13 @@ func (a attempt) capture(ctx context.Context, window *rotate.Window) (o ObjectFa
 			if a.compress != CompressionNone { // else the two are the same
 				w = io.MultiWriter(w, plain)
 			}
-			_, err := window.WriteTo(w)
-			return err
+			return produce(w)
 		})
 		pw.CloseWithError(err) // nil is the end of the stream
 		produced <- err
 	}()
 	stored := &meter{ctx: ctx, r: pr, counter: counter{hash: sha256.New()}, limit: a.limit, sent: a.sent}
-	err = a.store.Put(ctx, a.place.Prefix()+o.Name, stored, PutOptions{Size: estimate, Type: o.Type})
+	err := a.store.Put(ctx, a.place.Prefix()+o.Name, stored, PutOptions{Size: estimate, Type: o.Type})
 	if err == nil && !stored.ended {
 		err = fmt.Errorf("the store took %d bytes and not the whole of %s", stored.n, o.Name)
 	}

@@ -34,7 +34,7 @@ type Fetched struct {
 }
 
 // Download brings a bundle to dir/INCIDENT/NODE: manifest.json and the objects, decompressed (the only capture as
-// capture.pcapng). Objects that are there already are kept if their hashes are right, and what an earlier download left
+// capture.pcapng, the only timeline as timeline.jsonl). Objects that are there already are kept if their hashes are right, and what an earlier download left
 // half is continued; all others are replaced. An error of an object names it and wraps ErrDamaged if it is not what the
 // manifest says; what could be fetched of it then is in NAME.bad. The other objects are fetched nevertheless, and are
 // returned together with the errors. Only one download of a bundle to one directory can run at a time.
@@ -85,18 +85,16 @@ func (a *Archive) sizes(ctx context.Context, prefix string) (map[string]*int64, 
 
 // plainNames are the names of the objects' files when they are decompressed.
 func (m *Manifest) plainNames() []string {
-	captures := 0
+	count := map[string]int{} // by kind
 	taken := map[string]bool{ManifestName: true}
 	for _, o := range m.Objects {
-		if o.Kind == KindCapture {
-			captures++
-		}
+		count[o.Kind]++
 	}
 	names := make([]string, len(m.Objects))
 	for i, o := range m.Objects {
 		names[i] = strings.TrimSuffix(strings.TrimSuffix(o.Name, ".zst"), ".gz")
-		if o.Kind == KindCapture && captures == 1 {
-			names[i] = CaptureName
+		if name := onlyName[o.Kind]; name != "" && count[o.Kind] == 1 {
+			names[i] = name
 		}
 		if taken[names[i]] {
 			names[i] = o.Name // unique, and no shorter name is the same: parseManifest has seen to the first
@@ -109,8 +107,13 @@ func (m *Manifest) plainNames() []string {
 	return names
 }
 
-// CaptureName is the name of a downloaded capture.
-const CaptureName = "capture.pcapng"
+// Names of downloaded objects, where there is one of their kind.
+const (
+	CaptureName  = "capture.pcapng"
+	TimelineName = "timeline.jsonl"
+)
+
+var onlyName = map[string]string{KindCapture: CaptureName, KindTimeline: TimelineName}
 
 // download is that of one object.
 type download struct {

@@ -3,6 +3,7 @@ package upload
 import (
 	"time"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
 )
@@ -25,6 +26,7 @@ type Manifest struct {
 	Recorder   Recorder            `json:"recorder"`
 	Window     Window              `json:"window"`
 	Segments   []rotate.Segment    `json:"segments"`
+	Timeline   *hoststate.Summary  `json:"timeline,omitempty"` // what its object holds of the window, and lacks
 	Objects    []ObjectFacts       `json:"objects"`
 	Previous   *Previous           `json:"previous,omitempty"` // absent in a node's first
 }
@@ -39,9 +41,12 @@ type Recorder struct {
 	Started    time.Time       `json:"started"`
 	Interfaces []InterfaceFact `json:"interfaces"`
 	BlindSpots []string        `json:"blind_spots"` // what this recorder cannot see
-	Services   []ServiceFact   `json:"services"`
-	Filter     FilterFact      `json:"filter"`
-	Clock      ClockFact       `json:"clock"`
+
+	Watchers []hoststate.WatcherStatus `json:"watchers,omitempty"` // of the host; what one that is off or blind does not tell is not on the timeline
+
+	Services []ServiceFact `json:"services"`
+	Filter   FilterFact    `json:"filter"`
+	Clock    ClockFact     `json:"clock"`
 }
 
 // InterfaceFact is the state of an interface.
@@ -95,7 +100,10 @@ type ObjectFacts struct {
 }
 
 // Kinds of objects.
-const KindCapture = "capture"
+const (
+	KindCapture  = "capture"
+	KindTimeline = "timeline" // the host's events, hoststate.Event as JSON lines, in the order in which they were seen
+)
 
 // Previous is the manifest that the node stored before this one.
 type Previous struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
 )
@@ -30,6 +32,11 @@ type Pins interface {
 	PinReader(name string) (*rotate.Reader, error)
 }
 
+// Timeline is where the host's events are, as *hoststate.Timeline has them.
+type Timeline interface {
+	Copy(ctx context.Context, q hoststate.Query, out io.Writer) (hoststate.Summary, error)
+}
+
 // Teller is told of what people want to hear about. Its methods do not block.
 type Teller interface {
 	Stored(m *Manifest, s trigger.Stored, store string)
@@ -41,6 +48,7 @@ type Teller interface {
 type Outbox struct {
 	incidents Incidents
 	pins      Pins
+	timeline  Timeline
 	tell      Teller
 	log       *zap.Logger
 	limit     *rate.Limiter
@@ -75,9 +83,9 @@ const (
 	quiet      = time.Minute // between log lines of failures
 )
 
-// NewOutbox makes an outbox over a store.
-func NewOutbox(cfg Config, store Store, incidents Incidents, pins Pins, tell Teller, log *zap.Logger) *Outbox {
-	o := &Outbox{incidents: incidents, pins: pins, tell: tell, log: log, limit: rate.NewLimiter(rate.Inf, maxPiece),
+// NewOutbox makes an outbox over a store. Without a timeline (nil), bundles have packets only.
+func NewOutbox(cfg Config, store Store, incidents Incidents, pins Pins, timeline Timeline, tell Teller, log *zap.Logger) *Outbox {
+	o := &Outbox{incidents: incidents, pins: pins, timeline: timeline, tell: tell, log: log, limit: rate.NewLimiter(rate.Inf, maxPiece),
 		told: map[string]bool{}, clashes: map[string]bool{}, another: make(chan struct{}, 1)}
 	o.pause = func(failures int) time.Duration { return rand.N(min(mostPause, leastPause<<min(failures, 10))) }
 	o.Reconfigure(cfg, store)
@@ -230,7 +238,7 @@ func (o *Outbox) bundle(ctx context.Context, cfg Config, store Store, i trigger.
 		if err != nil {
 			return fmt.Errorf("incident %s: %w", i.ID, err)
 		}
-		a := attempt{store: store, limit: o.limit, compress: cfg.compression(), place: place, incident: i, sent: o.sent}
+		a := attempt{store: store, timeline: o.timeline, limit: o.limit, compress: cfg.compression(), place: place, incident: i, sent: o.sent}
 		m, err := a.write(ctx, reader)
 		if err != nil {
 			return err

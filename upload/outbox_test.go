@@ -40,6 +40,8 @@ type node struct {
 	covered int64
 	sent    uint64
 	stop    func()
+
+	timeline upload.Timeline // nil: bundles have packets only
 }
 
 type teller struct {
@@ -85,7 +87,7 @@ func newNode(t *testing.T, change func(*upload.Config), wrap func(upload.Store) 
 	if wrap != nil {
 		store = wrap(store)
 	}
-	n.outbox = upload.NewOutbox(n.cfg, store, n.engine, n.spool, &n.told, zap.New(core))
+	n.outbox = upload.NewOutbox(n.cfg, store, n.engine, n.spool, n.timeline, &n.told, zap.New(core))
 	n.outbox.SetPause(func(int) time.Duration { return time.Millisecond })
 	n.table = new(pcapng.Table)
 	n.table.Add(pcapng.Interface{Name: "eth0", Index: 2})
@@ -416,7 +418,7 @@ func TestOutboxDrain(t *testing.T) {
 	}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	drained := upload.NewOutbox(n.cfg, n.store, n.engine, n.spool, &n.told, zap.NewNop())
+	drained := upload.NewOutbox(n.cfg, n.store, n.engine, n.spool, n.timeline, &n.told, zap.NewNop())
 	if err := drained.Run(over, time.Minute); err != nil {
 		t.Error(err)
 	}
@@ -439,7 +441,14 @@ func TestManifestIsStrictJSON(t *testing.T) {
 	if err := in.Decode(&m); err != nil || fmt.Sprint(m.Objects) != fmt.Sprint(b.Manifest.Objects) {
 		t.Errorf("%v: %+v", err, m)
 	}
-	if _, err := os.Stat(filepath.Join(n.engine.Dir(), id+".manifest.json")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the composed manifest is left: %v", err)
+	composed := filepath.Join(n.engine.Dir(), id+".manifest.json") // removed after the incident is stored
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		_, err := os.Stat(composed)
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the composed manifest is left: %v", err)
+		}
 	}
 }

@@ -15,15 +15,17 @@ import (
 
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/capture/filter"
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/upload"
 )
 
 // describer says what the recorder is at a moment, for the manifests of its incidents.
 type describer struct {
-	status  func() capture.Status
-	program func() *filter.Program // of the services in force
-	started time.Time
-	log     *zap.Logger
+	status   func() capture.Status
+	program  func() *filter.Program // of the services in force
+	watchers func() []hoststate.WatcherStatus
+	started  time.Time
+	log      *zap.Logger
 
 	mu       sync.Mutex
 	services []upload.ServiceFact
@@ -58,6 +60,7 @@ func (d *describer) describe() json.RawMessage {
 	r.Kernel = kernel()
 	r.Clock = clock()
 	r.Interfaces, r.BlindSpots = []upload.InterfaceFact{}, blindSpots
+	r.Watchers = d.watchers()
 	status := d.status()
 	for _, i := range status.Interfaces {
 		r.Interfaces = append(r.Interfaces, upload.InterfaceFact{Name: i.Name, Index: i.Index, State: i.State, Why: i.Why, Ring: i.Ring})

@@ -67,15 +67,15 @@ func (f *fetcher) fetch(ctx context.Context, dir string, raw bool) (list []fetch
 
 // captureFile is a downloaded capture.
 type captureFile struct {
-	upload.Fetched
-	bundle upload.Bundle
+	fetched
+	Path string
 }
 
 func captures(list []fetched) (files []captureFile) {
 	for _, b := range list {
 		for _, o := range b.files {
 			if o.Kind == upload.KindCapture {
-				files = append(files, captureFile{o, b.Bundle})
+				files = append(files, captureFile{b, o.Path})
 			}
 		}
 	}

@@ -39,7 +39,7 @@ func newIncidentsGetCmd(f *incidentsFlags) *cobra.Command {
 			"verified, as stored and decompressed. What is damaged is named and left as NAME.bad, the rest is fetched, and the\n" +
 			"exit code is 1. The same command continues what was interrupted. Exit code 3: nothing was recorded in the window.\n\n" +
 			"With -o FILE or -o - there is one capture alone, of one node or, with --merge, of all in the order of time, with\n" +
-			"interfaces named NODE/INTERFACE. Other forms of a capture keep the order of its packets, and so their numbers.",
+			"interfaces named NODE/INTERFACE. A capture, and its form as pcap, keep the order of packets, and so their numbers.",
 		Example: "  ringside incidents get ID -o - | tshark -r -\n" +
 			"  ringside incidents get ID --merge --annotated -o night.pcapng\n" +
 			"  ringside incidents get ID --node ip-10-0-1-7 --format pcap -o /tmp/",
@@ -65,7 +65,7 @@ func newIncidentsGetCmd(f *incidentsFlags) *cobra.Command {
 	p := cmd.Flags()
 	p.StringVarP(&g.output, "output", "o", "", "file, directory (one that exists, or with a slash at its end), or - for standard output")
 	p.StringVar(&g.format, "format", formatPcapng, "pcapng, or pcap (classic, with nanoseconds)")
-	p.BoolVar(&g.annotated, "annotated", false, "a copy with comments: on the incident, at triggers, and behind whatever is missing")
+	p.BoolVar(&g.annotated, "annotated", false, "a copy in the order of time, with the host's events between the packets, and comments at triggers and behind whatever is missing")
 	p.BoolVar(&g.merge, "merge", false, "all nodes in one file, in the order of time")
 	p.BoolVar(&g.raw, "raw", false, "leave the objects as they are stored, compressed; into a directory only")
 	return cmd
@@ -221,10 +221,13 @@ func (g *getFlags) write(ctx context.Context, w io.Writer, list []fetched, opene
 		defer f.Close()
 		sources[i].File = f
 		if g.merge {
-			sources[i].Node = c.bundle.Node
+			sources[i].Node = c.Node
 		}
 		if g.annotated {
-			sources[i].Marks = bundleMarks(c.bundle.Manifest)
+			sources[i].Marks = bundleMarks(c.Manifest)
+			if sources[i].Events, err = bundleEvents(c.fetched); err != nil {
+				return err
+			}
 		}
 	}
 	if opened != nil {
@@ -234,7 +237,7 @@ func (g *getFlags) write(ctx context.Context, w io.Writer, list []fetched, opene
 		_, err := io.Copy(w, sources[0].File)
 		return err
 	}
-	o := export.Options{Pcap: g.format == formatPcap, Sorted: g.merge, Comment: sectionComment(list, g.annotated)}
+	o := export.Options{Pcap: g.format == formatPcap, Sorted: g.merge || g.annotated, Comment: sectionComment(list, g.annotated)}
 	_, err := export.Write(ctx, w, sources, o)
 	return err
 }

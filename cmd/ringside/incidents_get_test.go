@@ -88,7 +88,7 @@ func TestIncidentsGet(t *testing.T) {
 		{"into a directory", []string{"-o", "OUT"}, all, all[0], map[string]int{"eth0": 100}, false},
 		{"into a new directory", []string{"-o", "OUT/a/"}, []string{"a/" + all[0], "a/" + all[1], "a/" + all[2], "a/" + all[3]}, "a/" + all[2], map[string]int{"eth0": 40}, false},
 		{"one node", []string{"-o", "OUT", "--node", "n2"}, all[2:], all[2], map[string]int{"eth0": 40}, false},
-		{"annotated", []string{"-o", "OUT", "--annotated"}, plus(id+"/n1/capture.annotated.pcapng", id+"/n2/capture.annotated.pcapng"), id + "/n1/capture.annotated.pcapng", map[string]int{"eth0": 100}, false},
+		{"annotated", []string{"-o", "OUT", "--annotated"}, plus(id+"/n1/capture.annotated.pcapng", id+"/n2/capture.annotated.pcapng"), id + "/n1/capture.annotated.pcapng", map[string]int{"eth0": 100}, true},
 		{"merged", []string{"-o", "OUT", "--merge"}, plus(id + "/merged.pcapng"), id + "/merged.pcapng", two, true},
 		{"merged and annotated", []string{"-o", "OUT", "--merge", "--annotated"}, plus(id + "/merged.annotated.pcapng"), id + "/merged.annotated.pcapng", two, true},
 		{"raw", []string{"-o", "OUT", "--raw", "--node", "n1"}, []string{id + "/n1/capture-AAAA.pcapng", all[1]}, id + "/n1/capture-AAAA.pcapng", map[string]int{"eth0": 100}, false},
@@ -96,7 +96,7 @@ func TestIncidentsGet(t *testing.T) {
 		{"merged file", []string{"-o", "OUT/x.pcapng", "--merge"}, []string{"x.pcapng"}, "x.pcapng", two, true},
 		{"standard output", []string{"-o", "-", "--node", "n1"}, nil, "-", map[string]int{"eth0": 100}, false},
 		{"merged to standard output", []string{"-o", "-", "--merge"}, nil, "-", two, true},
-		{"annotated to standard output", []string{"-o", "-", "--annotated", "--node", "n1"}, nil, "-", map[string]int{"eth0": 100}, false},
+		{"annotated to standard output", []string{"-o", "-", "--annotated", "--node", "n1"}, nil, "-", map[string]int{"eth0": 100}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/upload"
 )
@@ -127,6 +128,7 @@ func (s *shower) manifest(m *upload.Manifest) {
 	names := orDash(printable(strings.Join(c.Interfaces, " ")))
 	s.line("packets", fmt.Sprintf("%d  segments: %d  interfaces: %s", c.Packets, c.Segments, names))
 	s.coverage(m)
+	s.timeline(m.Timeline)
 	s.recorder(&m.Recorder)
 	var objects []string
 	for _, o := range m.Objects {
@@ -202,6 +204,38 @@ func (s *shower) coverage(m *upload.Manifest) {
 	}
 }
 
+func (s *shower) timeline(t *hoststate.Summary) {
+	if t == nil {
+		return // of a recorder that kept none
+	}
+	if t.Complete {
+		s.line("timeline", fmt.Sprintf("%d events, complete", t.Events))
+		return
+	}
+	s.line("timeline", fmt.Sprintf("%d events", t.Events))
+	for i, g := range t.Gaps {
+		if i == shownMissing {
+			s.line("", fmt.Sprintf("  and %d more gaps: --json has all", len(t.Gaps)-i))
+			break
+		}
+		s.line("", fmt.Sprintf("  %s to %s  %s", stamp(g.From), stamp(g.To), printable(g.Why)))
+	}
+}
+
+// watchers shows those that do not run or do not see everything.
+func (s *shower) watchers(list []hoststate.WatcherStatus) {
+	var texts []string
+	for _, w := range list {
+		if w.State != hoststate.StateOn {
+			texts = append(texts, fmt.Sprintf("%s is %s: %s", printable(w.Name), printable(w.State), printable(w.Why)))
+		}
+		for _, b := range w.Blind {
+			texts = append(texts, printable(w.Name)+": "+printable(b))
+		}
+	}
+	s.line("unwatched", texts...)
+}
+
 func (s *shower) recorder(r *upload.Recorder) {
 	if r.Version == "" {
 		return // the recorder could not be asked
@@ -233,6 +267,7 @@ func (s *shower) recorder(r *upload.Recorder) {
 		}
 		s.line(name, printable(v))
 	}
+	s.watchers(r.Watchers)
 	var services []string
 	for _, v := range r.Services {
 		services = append(services, fmt.Sprintf("%s  payload %s", printable(v.Name), printable(v.Payload)))

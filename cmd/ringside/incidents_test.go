@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
@@ -163,6 +164,11 @@ func described(m *upload.Manifest) {
 		Services:   []upload.ServiceFact{{Name: "postgres", Payload: "0"}, {Name: "dns", Payload: "512"}},
 		Filter:     upload.FilterFact{SHA256: strings.Repeat("f", 64)},
 		Clock:      upload.ClockFact{Source: "tsc", Synchronised: true, OffsetNS: 1234, ErrorNS: 5e6},
+		Watchers: []hoststate.WatcherStatus{
+			{Name: "conntrack", State: hoststate.StateOn, Blind: []string{"older entries tell nothing: set the sysctl"}},
+			{Name: "network", State: hoststate.StateOn}, {Name: "units", State: hoststate.StateOff, Why: "no D-Bus\x1b: mount it"},
+		},
 	}
+	m.Timeline = &hoststate.Summary{Events: 52, Gaps: []hoststate.Gap{{Span: rotate.Span{From: m.Window.Asked.From, To: at}, Why: "no recorder kept the timeline"}}}
 	m.Previous = &upload.Previous{Incident: idAt(-time.Hour), SHA256: strings.Repeat("e", 64)}
 }

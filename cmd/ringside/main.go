@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(newRunCmd(), newTriggerCmd(), newIncidentsCmd(), newFilterCmd(), newSpoolCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newTriggerCmd(), newIncidentsCmd(), newFilterCmd(), newSpoolCmd(), newTimelineCmd(), newLabCmd(), newVersionCmd())
 	return root
 }
 

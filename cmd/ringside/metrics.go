@@ -12,6 +12,7 @@ import (
 
 	"github.com/ringside/ringside/api"
 	"github.com/ringside/ringside/capture"
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
@@ -26,6 +27,9 @@ type figures struct {
 	outbox   func() upload.OutboxStats
 	notifier func() upload.NotifierStats
 	reloads  func() reloads
+	timeline func() hoststate.Stats
+	watchers func() []hoststate.WatcherStatus
+	rules    func() trigger.RulesStats
 	api      func() api.Stats
 }
 
@@ -42,6 +46,8 @@ func newMetrics(f figures) http.Handler {
 		scrape(func(s sender) { sendOutbox(s, f.outbox()) }),
 		scrape(func(s sender) { sendNotifier(s, f.notifier()) }),
 		scrape(func(s sender) { sendConfig(s, f.reloads()) }),
+		scrape(func(s sender) { sendHost(s, f.timeline(), f.watchers()) }),
+		scrape(func(s sender) { sendRules(s, f.rules()) }),
 		scrape(func(s sender) { sendAPI(s, f.api()) }),
 		scrape(sendClock),
 	)

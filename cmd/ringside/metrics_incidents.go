@@ -10,7 +10,7 @@ import (
 
 func sendTriggers(s sender, t trigger.Stats) {
 	s.gauge("trigger_pre_seconds", "Time before a trigger that is kept unless it says otherwise.", int64(t.Pre.Seconds()))
-	for _, source := range []string{trigger.SourceHTTP, trigger.SourceSocket, trigger.SourceFile, trigger.SourceSignal} {
+	for _, source := range trigger.Sources {
 		s.counter("trigger_accepted_total", "Triggers that were accepted, by source.", t.Accepted[source], "source", source)
 	}
 	for r, n := range t.Refused {

@@ -19,6 +19,7 @@ import (
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/capture/filter"
 	"github.com/ringside/ringside/config"
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
 	"github.com/ringside/ringside/upload"
@@ -26,16 +27,19 @@ import (
 
 // reconfigured is the parts whose configuration changes while they run. All methods may be called beside their work.
 type reconfigured struct {
-	level    zap.AtomicLevel
-	capture  interface{ Reconfigure(capture.Config) error }
-	spool    interface{ Reconfigure(rotate.Config) error }
-	engine   interface{ Reconfigure(trigger.Config) error }
-	notifier interface{ Reconfigure(upload.Notify) }
-	outbox   interface {
+	level     zap.AtomicLevel
+	capture   interface{ Reconfigure(capture.Config) error }
+	spool     interface{ Reconfigure(rotate.Config) error }
+	timeline  interface{ Reconfigure(hoststate.Keep) }
+	engine    interface{ Reconfigure(trigger.Config) error }
+	rules     interface{ Reconfigure(trigger.Config) error }
+	scheduler interface{ Reconfigure(trigger.Config) error }
+	notifier  interface{ Reconfigure(upload.Notify) }
+	outbox    interface {
 		Reconfigure(upload.Config, upload.Store)
 		Store() upload.Store
 	}
-	describe func([]filter.Service)
+	services func([]filter.Service)                    // what is described and watched beside the packets
 	open     func(upload.Config) (upload.Store, error) // must not need the network
 }
 
@@ -139,6 +143,11 @@ var fixed = []struct {
 	{"log.format", func(c *config.Config) any { return &c.Log.Format }},
 	{"capture.ring", func(c *config.Config) any { return &c.Capture.Ring }},
 	{"rotate.dir", func(c *config.Config) any { return &c.Rotate.Dir }},
+	{"hoststate.watch", func(c *config.Config) any { return &c.Hoststate.Watch }},
+	{"hoststate.root", func(c *config.Config) any { return &c.Hoststate.Root }},
+	{"hoststate.units", func(c *config.Config) any { return &c.Hoststate.Units }},
+	{"hoststate.logs", func(c *config.Config) any { return &c.Hoststate.Logs }},
+	{"hoststate.conntrack", func(c *config.Config) any { return &c.Hoststate.Conntrack }},
 	{"trigger.http_rate", func(c *config.Config) any { return &c.TriggerRate }},
 	{"trigger.drop_dir", func(c *config.Config) any { return &c.Trigger.DropDir }},
 }
@@ -184,8 +193,10 @@ func (r *reloader) steps() []step {
 			return located(c, p.capture.Reconfigure(c.Capture))
 		}},
 		{"trigger", func(c *config.Config) any { return c.Trigger }, func(c *config.Config) error { return p.engine.Reconfigure(c.Trigger) }},
+		{"rules", func(c *config.Config) any { return c.Trigger }, func(c *config.Config) error { return p.rules.Reconfigure(c.Trigger) }},
+		{"schedule", func(c *config.Config) any { return c.Trigger }, func(c *config.Config) error { return p.scheduler.Reconfigure(c.Trigger) }},
 		{"services", func(c *config.Config) any { return c.Capture.Services }, func(c *config.Config) error {
-			p.describe(c.Capture.Services)
+			p.services(c.Capture.Services)
 			return nil
 		}},
 		{"log", func(c *config.Config) any { return c.Log.Level }, func(c *config.Config) error {
@@ -196,6 +207,10 @@ func (r *reloader) steps() []step {
 			return err
 		}},
 		{"rotate", func(c *config.Config) any { return c.Rotate }, func(c *config.Config) error { return p.spool.Reconfigure(c.Rotate) }},
+		{"timeline", func(c *config.Config) any { return timelineKeep(c) }, func(c *config.Config) error {
+			p.timeline.Reconfigure(timelineKeep(c))
+			return nil
+		}},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/ringside/ringside/capture"
 	"github.com/ringside/ringside/capture/filter"
 	"github.com/ringside/ringside/config"
+	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
 	"github.com/ringside/ringside/upload"
@@ -70,6 +71,9 @@ type fakes struct {
 	capture  *fakePart[capture.Config]
 	spool    *fakePart[rotate.Config]
 	engine   *fakePart[trigger.Config]
+	rules    *fakePart[trigger.Config]
+	schedule *fakePart[trigger.Config]
+	timeline fakeTimeline
 	notifier *fakeNotifier
 	outbox   *fakeOutbox
 	services []filter.Service
@@ -82,12 +86,15 @@ func newFakes(cfg *config.Config) *fakes {
 	f.capture = &fakePart[capture.Config]{name: "capture", calls: &f.calls, value: cfg.Capture}
 	f.spool = &fakePart[rotate.Config]{name: "rotate", calls: &f.calls, value: cfg.Rotate}
 	f.engine = &fakePart[trigger.Config]{name: "trigger", calls: &f.calls, value: cfg.Trigger}
+	f.rules = &fakePart[trigger.Config]{name: "rules", calls: &f.calls, value: cfg.Trigger}
+	f.schedule = &fakePart[trigger.Config]{name: "schedule", calls: &f.calls, value: cfg.Trigger}
+	f.timeline = fakeTimeline{&f.calls, timelineKeep(cfg)}
 	f.outbox = &fakeOutbox{&f.calls, cfg.Upload, &fakeStore{to: cfg.Upload.To}}
 	core, logs := observer.New(zap.InfoLevel)
 	f.logs = logs
 	f.reloader = newReloader("ringside.yaml", "v0", cfg, reconfigured{
-		level: zap.NewAtomicLevel(), capture: f.capture, spool: f.spool, engine: f.engine, notifier: f.notifier, outbox: f.outbox,
-		describe: func(s []filter.Service) { f.services = s },
+		level: zap.NewAtomicLevel(), capture: f.capture, spool: f.spool, engine: f.engine, rules: f.rules, scheduler: f.schedule, timeline: &f.timeline, notifier: f.notifier, outbox: f.outbox,
+		services: func(s []filter.Service) { f.services = s },
 		open: func(c upload.Config) (upload.Store, error) {
 			if f.opens != nil {
 				return nil, f.opens
@@ -98,12 +105,23 @@ func newFakes(cfg *config.Config) *fakes {
 	return f
 }
 
+// fakeTimeline has the bounds that it was last given.
+type fakeTimeline struct {
+	calls *[]string
+	keep  hoststate.Keep
+}
+
+func (t *fakeTimeline) Reconfigure(k hoststate.Keep) {
+	*t.calls = append(*t.calls, "timeline")
+	t.keep = k
+}
+
 // whole fails unless exactly cfg is in force in every part.
 func (f *fakes) whole(t *testing.T, cfg *config.Config) {
 	t.Helper()
 	got := []any{f.capture.value, f.spool.value, f.engine.value, f.outbox.cfg, f.outbox.store.(*fakeStore).to, f.notifier.Notify,
-		f.services, f.parts.level.String()}
-	want := []any{cfg.Capture, cfg.Rotate, cfg.Trigger, cfg.Upload, cfg.Upload.To, cfg.Upload.Notify, cfg.Capture.Services, cfg.Log.Level}
+		f.services, f.parts.level.String(), f.rules.value, f.schedule.value, f.timeline.keep}
+	want := []any{cfg.Capture, cfg.Rotate, cfg.Trigger, cfg.Upload, cfg.Upload.To, cfg.Upload.Notify, cfg.Capture.Services, cfg.Log.Level, cfg.Trigger, cfg.Trigger, timelineKeep(cfg)}
 	for i := range want {
 		if !reflect.DeepEqual(got[i], want[i]) {
 			t.Errorf("in force is %+v, want %+v", got[i], want[i])
@@ -118,6 +136,8 @@ func everything() *config.Config {
 	c.Capture.Services = c.Capture.Services[:1]
 	c.Rotate.Every = 7 * time.Second
 	c.Trigger.Pre = 9 * time.Second
+	c.Trigger.Schedules = []trigger.Schedule{{Cron: "@daily"}}
+	c.Hoststate.Keep.Bytes = 64 << 20
 	c.Upload.To = "file:///elsewhere"
 	c.Upload.Notify.Format = upload.FormatSlack
 	return c
@@ -130,7 +150,7 @@ func TestReload(t *testing.T) {
 	if s := f.State(); s.Error != "" || s.Hash != "v1" || s.NeedsRestart != nil || f.Stats().OK != 1 || f.Stats().Failing {
 		t.Errorf("state %+v, stats %+v", s, f.Stats())
 	}
-	if want := []string{"upload", "capture", "trigger", "rotate"}; !slices.Equal(f.calls, want) {
+	if want := []string{"upload", "capture", "trigger", "rules", "schedule", "rotate", "timeline"}; !slices.Equal(f.calls, want) {
 		t.Errorf("parts were changed in the order %v, want %v", f.calls, want)
 	}
 	f.calls = nil
@@ -148,11 +168,13 @@ func TestReloadRefused(t *testing.T) {
 	refused := errors.New("refused")
 	wrong := &capture.ConfigError{Key: "capture.services", Err: refused}
 	for name, refuse := range map[string]func(*fakes){
-		"store":   func(f *fakes) { f.opens = refused },
-		"spool":   func(f *fakes) { f.spool.fails = refused },
-		"engine":  func(f *fakes) { f.engine.fails = refused },
-		"capture": func(f *fakes) { f.capture.fails = fmt.Errorf("all: %w", wrong) },
-		"level":   nil,
+		"store":    func(f *fakes) { f.opens = refused },
+		"spool":    func(f *fakes) { f.spool.fails = refused },
+		"engine":   func(f *fakes) { f.engine.fails = refused },
+		"rules":    func(f *fakes) { f.rules.fails = refused },
+		"schedule": func(f *fakes) { f.schedule.fails = refused },
+		"capture":  func(f *fakes) { f.capture.fails = fmt.Errorf("all: %w", wrong) },
+		"level":    nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, next := newFakes(config.Default()), everything()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ringside/ringside/api"
 	"github.com/ringside/ringside/capture"
+	"github.com/ringside/ringside/capture/filter"
 	"github.com/ringside/ringside/config"
 	"github.com/ringside/ringside/rotate"
 	"github.com/ringside/ringside/trigger"
@@ -148,8 +149,11 @@ func record(ctx context.Context, f loaded, log *zap.Logger, level zap.AtomicLeve
 type parts struct {
 	spool     *rotate.Spool
 	recorder  *capture.Capture
+	host      *host
 	describer *describer
 	engine    *trigger.Engine
+	rules     *trigger.Rules
+	scheduler *trigger.Scheduler
 	notifier  *upload.Notifier
 	outbox    *upload.Outbox
 	drop      *trigger.DropDir // nil if there is none
@@ -164,12 +168,14 @@ const journalDir = "incidents"
 // wire opens what comes after recording.
 func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Logger, level zap.AtomicLevel) (*parts, error) {
 	cfg := f.cfg
-	d := &parts{spool: spool, recorder: recorder, log: log, describer: &describer{status: recorder.Status, program: recorder.Program, started: time.Now(), log: log}}
-	d.describer.configure(cfg.Capture.Services)
-	triggers := cfg.Trigger
-	triggers.Dir, triggers.Describe = filepath.Join(spool.Dir(), journalDir), d.describer.describe
+	d := &parts{spool: spool, recorder: recorder, log: log}
 	var err error
-	if d.engine, err = trigger.Open(triggers, spool, log.Named("trigger")); err != nil {
+	if d.host, err = openHost(cfg, spool, func() []string { return ownRings(recorder.Status()) }, log); err != nil {
+		return nil, err
+	}
+	d.describer = &describer{status: recorder.Status, program: recorder.Program, watchers: d.host.watch.Status, started: time.Now(), log: log}
+	d.describer.configure(cfg.Capture.Services)
+	if err := d.triggers(cfg); err != nil {
 		return nil, err
 	}
 	open := func(cfg upload.Config) (upload.Store, error) {
@@ -180,31 +186,57 @@ func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Log
 		return nil, cfg.Problem("upload.to", err.Error())
 	}
 	d.notifier = upload.NewNotifier(cfg.Upload.Notify, log.Named("notify"))
-	d.outbox = upload.NewOutbox(cfg.Upload, store, d.engine, spool, d.notifier, log.Named("upload"))
+	d.outbox = upload.NewOutbox(cfg.Upload, store, d.engine, spool, d.host.timeline, d.notifier, log.Named("upload"))
 	if cfg.Trigger.DropDir != "" {
 		d.drop = trigger.NewDropDir(cfg.Trigger.DropDir, d.engine.Accept, d.engine.Suppress, log.Named("drop"))
 	}
 	d.reloader = newReloader(f.path, f.version, cfg, reconfigured{
-		level: level, capture: recorder, spool: spool, engine: d.engine, notifier: d.notifier, outbox: d.outbox,
-		describe: d.describer.configure, open: open,
+		level: level, capture: recorder, spool: spool, timeline: d.host.timeline, engine: d.engine, rules: d.rules, scheduler: d.scheduler,
+		notifier: d.notifier, outbox: d.outbox, open: open,
+		services: func(s []filter.Service) { d.describer.configure(s); d.host.setServices(s) },
 	}, log.Named("config"))
-	d.server, err = api.Listen(apiConfig(cfg), d.sources(), log)
-	return d, located(cfg, err)
+	if d.server, err = api.Listen(apiConfig(cfg), d.sources(), log); err != nil {
+		return nil, located(cfg, err)
+	}
+	d.host.timeline.Listen(d.rules.Offer)
+	d.host.timeline.Listen(d.host.notice)
+	return d, nil
+}
+
+// triggers opens the engine, and what makes triggers of events and of the time of day.
+func (d *parts) triggers(cfg *config.Config) (err error) {
+	c := cfg.Trigger
+	c.Dir, c.Describe = filepath.Join(d.spool.Dir(), journalDir), d.describer.describe
+	d.host.lookAt(&c)
+	if d.engine, err = trigger.Open(c, d.spool, d.log.Named("trigger")); err != nil {
+		return err
+	}
+	if d.rules, err = trigger.NewRules(c, d.engine.Accept, d.engine.Suppress, d.log.Named("rules")); err != nil {
+		return cfg.Problem("trigger.rules", err.Error())
+	}
+	if d.scheduler, err = trigger.NewScheduler(c, d.engine.Accept, d.log.Named("schedule")); err != nil {
+		return cfg.Problem("trigger.schedule", err.Error())
+	}
+	return nil
 }
 
 // storeDialTimeout is how long a connection to the store may take to come about.
 const storeDialTimeout = 10 * time.Second
 
 // stages are stopped from last to first: the API takes no more requests, what is ready goes to the store as far as
-// there is time, capture hands over its last chunks, the spool writes and seals them.
+// there is time, capture hands over its last chunks, the timeline and the spool write and seal.
 func (d *parts) stages(cfg *config.Config) []stage {
 	drain := cfg.ShutdownTimeout / 4
 	list := []stage{
 		{name: "spool", run: d.spool.Run, vital: true},
+		{name: "timeline", run: d.host.timeline.Run},
 		{name: "capture", run: d.recorder.Run, vital: true},
 		{name: "triggers", run: d.engine.Run},
 		{name: "notifications", run: d.notifier.Run},
 		{name: "outbox", run: func(ctx context.Context) error { return d.outbox.Run(ctx, drain) }},
+		{name: "watchers", run: d.host.watch.Run},
+		{name: "rules", run: d.rules.Run},
+		{name: "schedule", run: d.scheduler.Run},
 		{name: "signals", run: d.signals},
 		{name: "configuration", run: d.reloader.run},
 	}
@@ -250,7 +282,7 @@ func unless(address string) string {
 func (d *parts) figures() figures {
 	return figures{
 		capture: d.recorder.Status, spool: d.spool.Stats, triggers: d.engine.Stats, outbox: d.outbox.Stats,
-		notifier: d.notifier.Stats, reloads: d.reloader.Stats, api: func() api.Stats { return d.server.Stats() },
+		notifier: d.notifier.Stats, reloads: d.reloader.Stats, timeline: d.host.timeline.Stats, watchers: d.host.watch.Status, rules: d.rules.Stats, api: func() api.Stats { return d.server.Stats() },
 	}
 }
 
@@ -259,7 +291,7 @@ func (d *parts) sources() api.Sources {
 	return api.Sources{
 		Report: func() api.Report {
 			r := report(d.recorder.Status(), spool.Stats(), spool.Dir())
-			r.Config = d.reloader.State()
+			r.Config, r.Watchers = d.reloader.State(), d.host.watch.Status()
 			return r
 		},
 		Metrics: newMetrics(d.figures()),
@@ -271,47 +303,6 @@ func (d *parts) sources() api.Sources {
 			return w, nil
 		},
 		Trigger: d.engine.Accept, Suppress: d.engine.Suppress, Incidents: d.engine.Incidents, Suppressed: d.engine.Suppressed,
-		Store: d.outbox.Store,
+		Store: d.outbox.Store, Observe: d.host.observe, Timeline: d.host.timeline.Read, Follow: d.host.timeline.Follow,
 	}
-}
-
-// located gives the errors that the configuration can cure the place of their key in the file, which the parts do not
-// know.
-func located(cfg *config.Config, err error) error {
-	var all config.Error
-	for _, wrong := range configErrors(err) {
-		var one *config.Error
-		if errors.As(cfg.Problem(wrong.key, wrong.err.Error()), &one) {
-			all.Problems = append(all.Problems, one.Problems...)
-		}
-	}
-	if all.Problems == nil {
-		return err
-	}
-	return &all
-}
-
-// wrong is a key of the configuration and what is wrong with its value.
-type wrong struct {
-	key string
-	err error
-}
-
-// configErrors finds what capture or api have joined.
-func configErrors(err error) (list []wrong) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			list = append(list, configErrors(e)...)
-		}
-		return list
-	}
-	var captured *capture.ConfigError
-	var served *api.ConfigError
-	switch {
-	case errors.As(err, &captured):
-		list = append(list, wrong{captured.Key, captured.Err})
-	case errors.As(err, &served):
-		list = append(list, wrong{served.Key, served.Err})
-	}
-	return list
 }

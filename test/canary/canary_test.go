@@ -79,7 +79,7 @@ func (b birds) disturb(t *testing.T, s *scene.Scene, r *ringside.Recorder, hook 
 				t.Errorf("the webhook did not get %s: %s", key, request)
 			}
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the webhook was not called")
 	}
 	for _, path := range []string{"/metrics", "/readyz?verbose", "/v1/incidents?suppressed", "/v1/incidents?local"} {

@@ -133,7 +133,7 @@ func get(t *testing.T, r *ringside.Recorder, path string) string {
 // until asks until the answer has text.
 func until(t *testing.T, r *ringside.Recorder, path, text string) {
 	t.Helper()
-	err := r.Until(45*time.Second, "saying "+strings.TrimSpace(text), func() bool {
+	err := r.Until(time.Minute, "saying "+strings.TrimSpace(text), func() bool {
 		_, body, err := r.Get(path)
 		return err == nil && strings.Contains(body, text)
 	})

@@ -93,7 +93,7 @@ func scrape(t *testing.T) string {
 func await(t *testing.T, r *ringside.Recorder, text string) string {
 	t.Helper()
 	var body string
-	err := r.Until(30*time.Second, fmt.Sprintf("serving %q", text), func() bool {
+	err := r.Until(time.Minute, fmt.Sprintf("serving %q", text), func() bool {
 		status, got, err := r.Get("/metrics")
 		body = got
 		return err == nil && status == http.StatusOK && strings.Contains(got, "\n"+text)

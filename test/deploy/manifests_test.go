@@ -63,7 +63,7 @@ func TestDaemonSet(t *testing.T) {
 	if s.Privileged || s.AllowPrivilegeEscalation || !s.ReadOnlyRootFilesystem || s.SeccompProfile.Type != "RuntimeDefault" {
 		t.Errorf("security context %+v", s)
 	}
-	if !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) || !slices.Equal(s.Capabilities.Add, []string{"NET_RAW"}) {
+	if !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) || !slices.Equal(s.Capabilities.Add, []string{"NET_RAW", "NET_ADMIN"}) {
 		t.Errorf("capabilities %+v", s.Capabilities)
 	}
 	if !pod.HostNetwork || pod.HostPID || pod.HostIPC || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {

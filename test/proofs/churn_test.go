@@ -5,14 +5,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringside/ringside/lab/netfilter"
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/test/loadgen"
 	"github.com/ringside/ringside/test/readback"
 	"github.com/ringside/ringside/test/ringside"
 )
 
-// TestChurn lets veths come and go beside one that stays, which loses nothing, and watches that the recorder's memory,
-// goroutines, descriptors and interface tables stay where they are.
+// TestChurn lets veths come and go beside one that stays, which loses nothing, and has the node's rules loaded anew with each;
+// the recorder's memory, goroutines, descriptors and interface tables stay where they are, and its watchers keep up.
 func TestChurn(t *testing.T) {
 	need(t, "tshark", "tcpdump", "capinfos")
 	t.Parallel()
@@ -29,7 +30,8 @@ func TestChurn(t *testing.T) {
 	var early, late usage
 	end := time.Now().Add(lasts)
 	made := 0
-	for time.Now().Before(end) {
+	enough := 3 * alive // also on a machine that makes few in that time
+	for made < enough || time.Now().Before(end) {
 		if made >= alive {
 			if err := s.node.Remove(fmt.Sprint("veth", made-alive)); err != nil {
 				t.Fatal(err)
@@ -40,15 +42,30 @@ func TestChurn(t *testing.T) {
 			t.Fatal(err)
 		}
 		made++
+		rules := netfilter.Rules{Forward: []netfilter.Match{{Protocol: 6, Port: uint16(1 + made%60000), Do: netfilter.Drop}}}
+		if err := netfilter.Apply(s.node.Host, rules, false); err != nil {
+			t.Fatal(err)
+		}
 		if early.goroutines == 0 && made > alive && time.Until(end) < lasts*3/4 {
-			early = usageOf(t, r)
+			early, enough = usageOf(t, r), made+2*alive
 		}
 	}
 	late = usageOf(t, r)
 	stop()
 	settled(t, r, f.Count())
+	m := metrics(t, r)
+	for _, name := range []string{"network", "ruleset"} {
+		events, restarts := m[fmt.Sprintf("ringside_watcher_events_total{watcher=%q}", name)], m[fmt.Sprintf("ringside_watcher_restarts_total{watcher=%q}", name)]
+		t.Logf("%s: %v events", name, events)
+		if events < 1 || restarts > 0 {
+			t.Errorf("watcher %s has told of %v events and was started again %v times", name, events, restarts)
+		}
+	}
+	if lost := sum(t, m, "ringside_timeline_lost_total"); lost > 0 {
+		t.Errorf("%d events were lost", lost)
+	}
 	finish(t, r, f)
-	t.Logf("%d veths made, %d alive at a time; at a quarter of the time: %v; at the end: %v", made, alive, early, late)
+	t.Logf("%d veths made and rule sets loaded, %d alive at a time; at a quarter of the time: %v; at the end: %v", made, alive, early, late)
 	late.compare(t, early)
 	for _, file := range sealed(t, r) {
 		n := 0

@@ -171,7 +171,7 @@ func live(t *testing.T, o ringside.Options, stage string) life {
 	case strings.HasPrefix(stage, "recovery-"): // before it is ready, or not at all
 		limit = 3 * time.Second
 	}
-	if r.Ready(20*time.Second) == nil {
+	if r.Ready(patience) == nil {
 		l.ready = time.Now().UnixNano()
 	}
 	_, err = r.Wait(limit)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +71,9 @@ func TestDiskFull(t *testing.T) {
 	o := launchOn(t, func(n *netlab.Namespace) *netlab.Disk { return n.Ext4(t, 96<<20) },
 		map[string]string{"every": "1s", "max_size": "8MiB", "keep": "{bytes: 8GiB, age: 1h, free: 1%}"})
 	const packets = 130_000 // 180 MB
-	send(t, o.sender, packets, 20_000)
+	if err := (&brake{Recorder: o.Recorder}).send(t, o.sender, packets, 20_000); err != nil {
+		t.Fatal(err)
+	}
 	settled(t, o.Recorder, packets)
 	m := metrics(t, o.Recorder)
 	if err := o.Stop(); err != nil {
@@ -96,7 +97,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 	time.Sleep(time.Second)
 	hog := filepath.Join(o.disk.Dir, "hog")
 	// It takes whatever retention frees, too, until the recorder says that it cannot write.
-	err := o.Until(20*time.Second, "short of disk", func() bool {
+	err := o.Until(patience, "short of disk", func() bool {
 		fill(t, o.node.Path(hog))
 		return sum(t, metrics(t, o.Recorder), unwrittenMetric) > 0
 	})
@@ -151,7 +152,7 @@ func fill(t *testing.T, path string) {
 func resumesWriting(t *testing.T, o onDisk) {
 	t.Helper()
 	before := sum(t, metrics(t, o.Recorder), writtenMetric)
-	err := o.Until(10*time.Second, "writing again", func() bool {
+	err := o.Until(patience, "writing again", func() bool {
 		return sum(t, metrics(t, o.Recorder), writtenMetric) > before+1000
 	})
 	if err != nil {
@@ -160,18 +161,17 @@ func resumesWriting(t *testing.T, o onDisk) {
 }
 
 // TestDiskFails lets every access to the disk fail while packets come: the recorder goes on, counts, stops when asked,
-// and what it had written is there when the disk is back, but for what the disk had not confirmed: the last seconds.
+// and what it had sealed before is there when the disk is back.
 func TestDiskFails(t *testing.T) {
 	need(t, "tshark", "tcpdump", "capinfos")
 	t.Parallel()
 	o := launchOn(t, func(n *netlab.Namespace) *netlab.Disk { return n.Ext4(t, 256<<20) }, map[string]string{"every": "1s"})
 	stop := steady(t, o.sender, 2000)
-	time.Sleep(5 * time.Second)
-	confirmed := time.Now().Add(-grace).UnixNano()
+	confirmed := o.confirmed(t, 3)
 	if err := o.disk.Fail(); err != nil {
 		t.Fatal(err)
 	}
-	err := o.Until(10*time.Second, "missing its disk", func() bool {
+	err := o.Until(patience, "missing its disk", func() bool {
 		return sum(t, metrics(t, o.Recorder), unwrittenMetric) > 2000
 	})
 	if err != nil {
@@ -201,11 +201,25 @@ func TestDiskFails(t *testing.T) {
 	if written+unwritten != o.sender.Count() {
 		t.Errorf("written %d and unwritten %d are not the %d packets sent", written, unwritten, o.sender.Count())
 	}
-	sent := o.sender.Sent()
-	before := sort.Search(len(sent), func(i int) bool { return sent[i] >= confirmed })
-	if missing := l.Missing(o.sender.ID, before); len(missing) > 0 || before == 0 || l.Packets > written {
-		t.Errorf("of %d packets sent until %v before the failure, missing %v", before, grace, missing)
+	if missing := l.Missing(o.sender.ID, confirmed); len(missing) > 0 || confirmed == 0 || l.Packets > written {
+		t.Errorf("of %d packets in sealed segments before the failure, missing %v", confirmed, missing)
 	}
+}
+
+// confirmed waits for so many sealed segments and returns how many packets they have: the first that were sent.
+func (o onDisk) confirmed(t *testing.T, segments int) int {
+	t.Helper()
+	var files []string
+	err := o.Until(patience, "sealing", func() bool {
+		files, _, _ = o.Segments()
+		return len(files) >= segments
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := readback.NewLedger(o.source)
+	readAll(t, l, files)
+	return l.Seen(o.sender.ID)
 }
 
 // TestDiskReadOnly starts on a read-only file system: a clear refusal.

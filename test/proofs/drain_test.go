@@ -53,13 +53,13 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "v0")
 	r := ringside.Launch(t, ringside.Options{
-		Namespace: s.node, Binary: ringside.Binary(t, ""), Services: services, Interfaces: "[v0]",
+		Namespace: s.node, Binary: ringside.Binary(t, ""), Services: services, Interfaces: "[v0]", More: "shutdown_timeout: 5m",
 	})
 	p := loadgen.Plan{ID: 1, Port: wholePort, Sizes: []int{9000}}
 	f := s.inbound(t, "v0", p)
 	send(t, f, 5000, 0) // 45 MB: more than sockets buffer
 	settled(t, r, 5000)
-	resp, err := r.Packets("-1m", "now")
+	resp, err := r.Packets("-10m", "now")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	if err := r.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Until(5*time.Second, "stopping", func() bool { return strings.Contains(r.Log(), "stopping") }); err != nil {
+	if err := r.Until(patience, "stopping", func() bool { return strings.Contains(r.Log(), "stopping") }); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(300 * time.Millisecond) // a repetition within 100 ms of the first is taken for the same
@@ -130,7 +130,7 @@ func TestDamageIsSetAside(t *testing.T) {
 	if err != nil || len(aside) == 0 {
 		t.Errorf("nothing was set aside: %v", err)
 	}
-	resp, err := r.Packets("-1m", "now")
+	resp, err := r.Packets("-10m", "now")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,11 +55,19 @@ func TestExact(t *testing.T) {
 	gone := s.both(t, 30, "veth1")
 
 	var wg sync.WaitGroup
+	b := &brake{Recorder: r}
+	begin := func(f traffic) {
+		wg.Go(func() {
+			if err := b.send(t, f.Sender, perSender, rate); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	for _, f := range stay {
-		wg.Go(func() { send(t, f.Sender, perSender, rate) })
+		begin(f)
 	}
 	for _, f := range gone {
-		wg.Go(func() { _ = f.Send(t.Context(), perSender, rate) }) // ends when its interface goes
+		wg.Go(func() { _ = b.send(t, f.Sender, perSender, rate) }) // ends when its interface goes
 	}
 	time.Sleep(3 * time.Second)
 	removed := time.Now().UnixNano()
@@ -69,7 +77,7 @@ func TestExact(t *testing.T) {
 	s.add(t, "veth2")
 	come := s.both(t, 40, "veth2")
 	for _, f := range come {
-		wg.Go(func() { send(t, f.Sender, perSender, rate) })
+		begin(f)
 	}
 	wg.Wait()
 

@@ -125,7 +125,7 @@ func (h hostile) send(t *testing.T, door string, conn net.Conn) {
 		}
 		return
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Errorf("%s, %s: no answer: %v", door, h.name, err)
@@ -141,7 +141,7 @@ func (h hostile) send(t *testing.T, door string, conn net.Conn) {
 
 // silence reads until the recorder closes the connection.
 func silence(conn net.Conn) (n int64, err error) {
-	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	n, err = io.Copy(io.Discard, conn)
 	if errors.Is(err, syscall.ECONNRESET) { // closed before all was read
 		err = nil

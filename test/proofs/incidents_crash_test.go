@@ -109,7 +109,7 @@ func crashIncidents(t *testing.T, s storage, plans []string) (kills map[string]i
 		kills[stage] += crashOnce(t, o, stage, promised, n)
 	}
 	last := ringside.Launch(t, o)
-	delivered(t, last, time.Minute)
+	delivered(t, last, patience)
 	if err := last.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func crashOnce(t *testing.T, o ringside.Options, stage string, p *promised, n in
 		deadline = time.After(rand.N(3 * time.Second))
 	} else {
 		o.Env = []string{fmt.Sprintf("RINGSIDE_FAILPOINT=%s:%d", stage, 1+rand.N(incidentStages[stage]))}
-		deadline = time.After(30 * time.Second)
+		deadline = time.After(patience)
 	}
 	r, err := ringside.Start(o)
 	if err != nil {

@@ -73,7 +73,7 @@ func TestStoreFaults(t *testing.T) {
 		}
 		packets[id] = spooled(t, r, id)
 		proxy.Set(faultproxy.Fault{})
-		delivered(t, r, time.Minute)
+		delivered(t, r, patience)
 	}
 	if dropped := sum(t, metrics(t, r), droppedMetric); dropped > 0 {
 		t.Errorf("%d packets were dropped", dropped)
@@ -105,11 +105,11 @@ func TestStoreFaults(t *testing.T) {
 // met waits until the recorder has met the fault. What is refused by the kernel only the recorder knows.
 func met(t *testing.T, r *ringside.Recorder, proxy *faultproxy.Proxy, f faultproxy.Fault) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := error(nil)
 	if f.Kind == faultproxy.Refuse {
-		err = r.Until(30*time.Second, "failing", func() bool {
+		err = r.Until(patience, "failing", func() bool {
 			m, err := r.Metrics()
 			return err == nil && m["ringside_upload_failing_total"] == 1
 		})
@@ -125,7 +125,7 @@ func met(t *testing.T, r *ringside.Recorder, proxy *faultproxy.Proxy, f faultpro
 func atLeast(t *testing.T, r *ringside.Recorder, packets int) {
 	t.Helper()
 	from := sum(t, metrics(t, r), writtenMetric)
-	err := r.Until(30*time.Second, "recording", func() bool {
+	err := r.Until(patience, "recording", func() bool {
 		m, err := r.Metrics()
 		written, _ := m.Sum(writtenMetric)
 		return err == nil && int(written) >= from+packets
@@ -223,12 +223,12 @@ func TestFullOutbox(t *testing.T) {
 	if err := os.Remove(store); err != nil {
 		t.Fatal(err)
 	}
-	delivered(t, r, 2*time.Minute)
+	delivered(t, r, 2*patience)
 	atLeast(t, r, 3000)
 	if status, err := promised.fire(r, "again", "1s", "0s"); err != nil || status != http.StatusAccepted {
 		t.Errorf("after the store was back: %d, %v", status, err)
 	}
-	delivered(t, r, time.Minute)
+	delivered(t, r, patience)
 	opened, err := upload.OpenStore(t.Context(), upload.Config{To: "file://" + store}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -46,9 +46,8 @@ func largeWindow(t *testing.T, server *s3server.Server, compression string) {
 		Namespace: s.node, Binary: ringside.Binary(t, ""), Services: services, Interfaces: "[v0]", Ring: "64MiB",
 		More: "trigger: {" + generous + "}\n" + strings.Replace(store, "upload: {", "upload: {compression: "+compression+", ", 1),
 	})
-	line := loadgen.Line{Plan: loadgen.Plan{ID: 1, Port: wholePort}, Shape: loadgen.Shape{Size: size}, Interface: "v0",
-		Count: uint64(packets), Rate: rate, CPU: -1}
-	if _, err := line.Run(s.node); err != nil {
+	large := s.inbound(t, "v0", loadgen.Plan{ID: 1, Port: wholePort, Sizes: []int{size}})
+	if err := (&brake{Recorder: r}).send(t, large, packets, rate); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, r, packets)
@@ -58,10 +57,10 @@ func largeWindow(t *testing.T, server *s3server.Server, compression string) {
 		t.Fatal(err)
 	}
 	promised := &promised{}
-	if status, err := promised.fire(r, "large", "60s", "0s"); err != nil || status != http.StatusAccepted {
+	if status, err := promised.fire(r, "large", "5m", "0s"); err != nil || status != http.StatusAccepted {
 		t.Fatal(status, err)
 	}
-	delivered(t, r, 5*time.Minute)
+	delivered(t, r, 5*patience)
 	after, err := ringside.MemoryOf(r.Pid())
 	if err != nil {
 		t.Fatal(err)

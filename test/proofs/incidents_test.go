@@ -84,7 +84,7 @@ func kept(t *testing.T, store upload.Store, p *promised) map[string]upload.Bundl
 		found[bundles[0].Incident] = bundles[0]
 	}
 	for _, b := range found {
-		if b.Manifest.Window.Asked.From.IsZero() || len(b.Manifest.Objects) != 1 {
+		if b.Manifest.Window.Asked.From.IsZero() || len(b.Manifest.Objects) != 2 {
 			t.Errorf("%s: manifest %+v", b.Incident, b.Manifest)
 		}
 		if err := schema.Validate(b.Raw); err != nil {

@@ -18,7 +18,7 @@ func (s site) record(t *testing.T, policy string) *ringside.Recorder {
 	r := ringside.LaunchUnready(t, ringside.Options{
 		Namespace: s.node, Binary: ringside.Binary(t, ""), Services: services, Interfaces: policy,
 	})
-	err := r.Until(20*time.Second, "answering", func() bool {
+	err := r.Until(patience, "answering", func() bool {
 		_, _, err := r.Get("/healthz")
 		return err == nil
 	})
@@ -57,7 +57,7 @@ func TestInterfaceAppearsLater(t *testing.T) {
 	if status, _, _ := r.Get("/readyz"); status != 503 {
 		t.Errorf("readyz answers %d, want 503", status)
 	}
-	if err := r.Until(5*time.Second, "warning", func() bool { // the log comes through a pipe
+	if err := r.Until(patience, "warning", func() bool { // the log comes through a pipe
 		return strings.Contains(r.Log(), `"warn"`) && strings.Contains(r.Log(), "late0")
 	}); err != nil {
 		t.Errorf("no warning names the missing interface: %v", err)

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/test/ringside"
@@ -41,7 +40,7 @@ func TestOwnConnectionsAreLeftOut(t *testing.T) {
 			t.Fatal(status, err)
 		}
 		foreign[stranger(t, s, endpoint.Host, size)] = true
-		delivered(t, r, time.Minute)
+		delivered(t, r, patience)
 	}
 	mustDo(t, r.Stop())
 	store, err := upload.OpenStore(t.Context(), server.Config("own"), nil)

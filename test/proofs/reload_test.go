@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ringside/ringside/test/loadgen"
 	"github.com/ringside/ringside/test/readback"
@@ -76,7 +75,7 @@ func configuration(t *testing.T, r *ringside.Recorder) configState {
 func awaitConfiguration(t *testing.T, r *ringside.Recorder, what string, holds func(configState) bool) {
 	t.Helper()
 	var last configState
-	if err := r.Until(20*time.Second, what, func() bool { last = configuration(t, r); return holds(last) }); err != nil {
+	if err := r.Until(patience, what, func() bool { last = configuration(t, r); return holds(last) }); err != nil {
 		t.Fatalf("%v; last %+v", err, last)
 	}
 }

@@ -48,7 +48,10 @@ func (c stall) run(t *testing.T) {
 	stop := steady(t, sender, c.rate)
 	time.Sleep(time.Second)
 	disk.Freeze(t)
-	time.Sleep(c.lasts)
+	until := sender.Count() + int(c.rate*c.lasts.Seconds()) // however long a busy machine takes for it
+	if err := r.Until(c.lasts+patience, "stalled", func() bool { return sender.Count() >= until }); err != nil {
+		t.Error(err)
+	}
 	if ready, _ := interfaces(t, r); !ready {
 		t.Error("not ready during the stall, although it records")
 	}

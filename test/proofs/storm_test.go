@@ -9,9 +9,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +40,8 @@ type storm struct {
 }
 
 // TestTriggerStorm sends far more triggers than are looked at, each with a reason of its own, while packets come at a high
-// rate: none of these is lost, the recorder does not grow, and every trigger is accounted for.
+// rate: the recorder does not grow, every trigger and every packet is accounted for, and no packet is lost unless others
+// took the recorder's core.
 func TestTriggerStorm(t *testing.T) {
 	need(t, "taskset")
 	if runtime.NumCPU() <= loadCore {
@@ -58,6 +61,7 @@ func TestTriggerStorm(t *testing.T) {
 	var wg sync.WaitGroup
 	var took time.Duration
 	began := time.Now()
+	others := takenByOthers(t, r)
 	wg.Go(func() {
 		var err error
 		if took, err = line.Run(s.node); err != nil {
@@ -71,6 +75,8 @@ func TestTriggerStorm(t *testing.T) {
 	wg.Wait()
 	answered := time.Since(began)
 	settled(t, r, int(line.Count))
+	others = takenByOthers(t, r) - others
+	busy := others > time.Since(began)/20
 	m := metrics(t, r)
 	memory, err := ringside.MemoryOf(r.Pid())
 	cpu, err2 := ringside.CPUOf(r.Pid())
@@ -82,8 +88,9 @@ func TestTriggerStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropped, unwritten, written := sum(t, m, droppedMetric), sum(t, m, unwrittenMetric), sum(t, m, writtenMetric)
-	if dropped != 0 || unwritten != 0 || written != int(line.Count) {
-		t.Errorf("of %d packets %d were written, %d dropped and %d not written, want all written", line.Count, written, dropped, unwritten)
+	if written+dropped+unwritten != int(line.Count) || dropped+unwritten != 0 && !busy {
+		t.Errorf("of %d packets %d were written, %d dropped and %d not written, want all written; others had the recorder's core for %v",
+			line.Count, written, dropped, unwritten, others)
 	}
 	const limit = 128 << 20
 	if memory.Peak > limit {
@@ -94,11 +101,29 @@ func TestTriggerStorm(t *testing.T) {
 		triggers += float64(each.sent) / each.took.Seconds()
 	}
 	t.Logf("%d packets at %.0f a second, %d dropped, %d unwritten; %d triggers at %.0f a second, all answered within %v; "+
-		"%v of processor time, resident at most %d MiB",
-		line.Count, packets, dropped, unwritten, callers[0].sent+callers[1].sent, triggers, answered.Round(time.Millisecond), cpu.Round(time.Millisecond), memory.Peak>>20)
+		"%v of processor time, %v of the same core by others, resident at most %d MiB",
+		line.Count, packets, dropped, unwritten, callers[0].sent+callers[1].sent, triggers, answered.Round(time.Millisecond), cpu.Round(time.Millisecond), others.Round(time.Millisecond), memory.Peak>>20)
 	if packets < c.packets || triggers < 0.99*c.triggers {
 		t.Logf("this is less than the %.0f packets and %.0f triggers a second that were meant: the machine is busy", c.packets, c.triggers)
 	}
+}
+
+// takenByOthers is for how long anything but the recorder has used its core since the machine's start.
+func takenByOthers(t *testing.T, r *ringside.Recorder) time.Duration {
+	t.Helper()
+	const tick = time.Second / 100 // USER_HZ
+	own, err := ringside.CPUOf(r.Pid())
+	text, err2 := os.ReadFile("/proc/stat")
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	_, line, _ := strings.Cut(string(text), "\ncpu0 ")
+	line, _, _ = strings.Cut(line, "\n")
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	if _, err := fmt.Sscan(line, &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		t.Fatalf("/proc/stat: %v: %q", err, line)
+	}
+	return time.Duration(user+nice+system+irq+softirq+steal)*tick - own
 }
 
 // accountFor holds what the callers saw against the recorder's own account: metrics, suppressed lines and incidents.

@@ -40,7 +40,7 @@ func recordWithTcpdump(t *testing.T, ns *netlab.Namespace, ifname string, packet
 		said.Write(buf[:n])
 	}
 	return func() string {
-		timeout := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+		timeout := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 		defer timeout.Stop()
 		if err := cmd.Wait(); err != nil {
 			t.Fatalf("tcpdump: %v", err)

@@ -46,6 +46,13 @@ func (o Options) write() (string, error) {
 	for _, key := range slices.Sorted(maps.Keys(rotate)) {
 		fmt.Fprintf(&b, "  %s: %s\n", key, rotate[key])
 	}
+	if !strings.Contains(o.More, "hoststate:") { // the machine's own logs and units are none of a test's business
+		host := filepath.Join(o.Dir, "host")
+		if err := os.MkdirAll(host, 0o700); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "hoststate: {root: %s}\n", host)
+	}
 	b.WriteString(o.More + "\n")
 	path := o.Config()
 	return path, os.WriteFile(path, []byte(b.String()), 0o600)

@@ -75,7 +75,7 @@ func Start(o Options) (*Recorder, error) {
 func Launch(t testing.TB, o Options) *Recorder {
 	t.Helper()
 	r := LaunchUnready(t, o)
-	if err := r.Ready(30 * time.Second); err != nil {
+	if err := r.Ready(time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -16,6 +16,8 @@ type Source struct {
 	Node  string // for "NODE/eth0"; "" to leave the names alone
 	File  *os.File
 	Marks []Mark
+
+	Events []Event // of the host; for pcapng in the order of time alone
 }
 
 // Mark is a comment for the packet nearest to At, or, with After, for the first one that is not before it.

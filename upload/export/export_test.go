@@ -99,6 +99,25 @@ func read(t *testing.T, b []byte) (list []string) {
 	}
 }
 
+// readLengths counts the packets that another implementation reads.
+func readLengths(t *testing.T, b []byte) (list []int) {
+	t.Helper()
+	r, err := pcapgo.NewNgReader(bytes.NewReader(b), pcapgo.NgReaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		data, _, err := r.ReadPacketData()
+		if err == io.EOF {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, len(data))
+	}
+}
+
 func ms(at time.Time) string { return fmt.Sprint(at.Sub(night)) }
 
 // Packets of three nodes, out of order within each, come out in the order of time, on interfaces that name their node.
@@ -327,6 +346,64 @@ func TestToolsReadIt(t *testing.T) {
 	}
 }
 
+// TestEvents puts the host's events between the packets before and after them: tshark shows them there, and every other
+// tool reads the packets alone.
+func TestEvents(t *testing.T) {
+	for _, tool := range []string{"tshark", "tcpdump", "capinfos"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(tool + " is not installed")
+		}
+	}
+	at := func(us int) time.Time { return night.Add(time.Duration(us) * time.Microsecond) }
+	events := []Event{
+		{At: at(2500), Text: "address removed\nfrom eth0", Fields: map[string]string{"RINGSIDE_KIND": "address.remove", "RINGSIDE_BY": "\x00\xff"}},
+		{At: at(-5), Text: "before all"}, {At: at(1000), Text: "with packet 1"}, {At: at(9_000_000), Text: strings.Repeat("long", 5000)},
+	}
+	frame := udpFrame(t)
+	b := pcapng.AppendInterface(pcapng.AppendSection(nil, "ringside", "x"), pcapng.Interface{Name: "eth0"})
+	for _, ms := range []int{0, 1, 3, 2, 4} {
+		block := make([]byte, pcapng.PacketSize(len(frame)))
+		pcapng.PutPacket(block, 0, night.UnixNano()+int64(ms)*1e6, uint32(len(frame)), pcapng.Inbound, nil, frame)
+		b = append(b, block...)
+	}
+	source := Source{File: file(t, b), Events: events}
+	for _, node := range []string{"", "n1"} {
+		source.Node = node
+		out, n := write(t, Options{Sorted: true}, source)
+		path := file(t, out).Name()
+		shown, err := exec.Command("tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.time_relative", "-e", "_ws.col.Protocol", "-e", "_ws.col.Info").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(string(shown)) {
+			f := strings.Split(strings.TrimSpace(line), "\t")
+			text, _, _ := strings.Cut(f[2], " Len=")
+			got = append(got, text[:min(len(text), 26)])
+		}
+		udp := "4000 → 4001"
+		want := []string{"before all", udp, "with packet 1", udp, udp, "address removed from eth0", udp, udp, strings.Repeat("long", 5000)[:26]}
+		if n != 5 || !slices.Equal(got, want) {
+			t.Errorf("%d packets, tshark shows %q\nwant %q", n, got, want)
+		}
+		if got := readLengths(t, out); len(got) != 5 {
+			t.Errorf("pcapgo reads %v", got)
+		}
+		lines, err := exec.Command("tcpdump", "-n", "-r", path).Output()
+		if err != nil || bytes.Count(lines, []byte("\n")) != 5 {
+			t.Errorf("tcpdump: %v: %s", err, lines)
+		}
+		info, err := exec.Command("capinfos", "-c", "-M", path).Output()
+		if err != nil || !strings.Contains(string(info), "packets:   5") {
+			t.Errorf("capinfos: %v: %s", err, info)
+		}
+	}
+	plain, _ := write(t, Options{}, source)
+	if bytes.Contains(plain, []byte("RINGSIDE_KIND")) {
+		t.Error("events are in a file that is not in the order of time")
+	}
+}
+
 func udpFrame(t *testing.T) []byte {
 	t.Helper()
 	buf := gopacket.NewSerializeBuffer()
@@ -341,4 +418,21 @@ func udpFrame(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// TestHostileEvents have times that no clock has, and texts that are no text for a terminal.
+func TestHostileEvents(t *testing.T) {
+	source := Source{File: capture(t, []string{"eth0"}), Events: []Event{
+		{At: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC), Text: "last \u009b2J\x1b[2J"},
+		{At: night, Text: "between"},
+		{At: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), Text: "first"},
+	}}
+	out, _ := write(t, Options{Sorted: true}, source)
+	first, between, last := bytes.Index(out, []byte("=first")), bytes.Index(out, []byte("=between")), bytes.Index(out, []byte("=last"))
+	if first < 0 || between < first || last < between || bytes.Contains(out, []byte("__REALTIME_TIMESTAMP=-")) {
+		t.Errorf("first at %d, between at %d, last at %d in %q", first, between, last, out)
+	}
+	if bytes.ContainsRune(out, '\u009b') || bytes.Contains(out, []byte("\x1b[")) {
+		t.Errorf("%q", out)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"time"
 
 	"github.com/google/gopacket"
@@ -29,7 +30,11 @@ func newOutput(w io.Writer, s *survey, o Options) (output, error) {
 		head = pcapng.AppendInterface(head, i)
 	}
 	_, err := w.Write(head)
-	return &pcapngOutput{w: w, survey: s}, err
+	out := &pcapngOutput{w: w, survey: s}
+	if o.Sorted {
+		out.pending = s.events
+	}
+	return out, err
 }
 
 // pcapOutput writes classic pcap.
@@ -48,9 +53,14 @@ type pcapngOutput struct {
 	w      io.Writer
 	survey *survey
 	buf    []byte
+
+	pending []hostEvent // those to come
 }
 
 func (o *pcapngOutput) packet(p packet) error {
+	if err := o.events(p.NS); err != nil {
+		return err
+	}
 	p.block.SetInterface(p.id)
 	raw := p.block.Raw
 	if len(p.comments) > 0 {
@@ -61,8 +71,11 @@ func (o *pcapngOutput) packet(p packet) error {
 	return err
 }
 
-// end writes the statistics of all interfaces.
+// end writes what happened after the last packet, and the statistics of all interfaces.
 func (o *pcapngOutput) end() error {
+	if err := o.events(math.MaxInt64); err != nil {
+		return err
+	}
 	for id, raw := range o.survey.statistics {
 		if raw == nil {
 			continue

@@ -18,6 +18,7 @@ type survey struct {
 	statistics [][]byte           // by id, the last block; nil if there is none
 	index      []entry            // by time, if asked for
 	packets    uint64
+	events     []hostEvent // by time
 }
 
 type source struct {
@@ -33,7 +34,7 @@ type entry struct {
 }
 
 func newSurvey(ctx context.Context, sources []Source, index bool) (*survey, error) {
-	s := &survey{}
+	s := &survey{events: hostEvents(sources)}
 	for _, g := range sources {
 		s.sources = append(s.sources, source{Source: g})
 	}

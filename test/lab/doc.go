@@ -1,0 +1,2 @@
+// Package lab runs the laboratory with the built program, as users do.
+package lab
