@@ -14,7 +14,7 @@ import (
 )
 
 // noise is kinds that come all the time: they are left out where people look for what happened.
-var noise = []string{"counters", "conntrack.counts", "conntrack.digest", "state.snapshot", "sysctl.value"}
+var noise = []string{"counters", "conntrack.counts", "conntrack.digest", "conntrack.new", "conntrack.update", "state.snapshot", "sysctl.value"}
 
 // Bounds of what is taken of a bundle's timeline, for it is held in memory.
 const (

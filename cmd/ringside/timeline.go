@@ -37,8 +37,8 @@ func newTimelineCmd() *cobra.Command {
 		Use:   "timeline [FILE]",
 		Short: "Show what happened on the host: conntrack, addresses, routes, rules, units, packages, logs",
 		Long: "Show the events of this node's timeline, also while the recorder runs, or those in FILE, a timeline.jsonl of\n" +
-			"a bundle. What comes all the time (" + strings.Join(noise, ", ") + ")\n" +
-			"is left out of the table, unless --all or --kind asks for it.",
+			"a bundle. What comes all the time is left out of the table, unless --all or --kind asks for it:\n" +
+			strings.Join(noise, ", ") + ".",
 		Example: "  ringside timeline --from -10m\n" +
 			"  ringside timeline -f --kind 'unit.*' --kind conntrack.burst\n" +
 			"  ringside timeline --json ./ID/NODE/timeline.jsonl | jq 'select(.subject == \"eth0\")'",

@@ -58,6 +58,12 @@ func TestCanary(t *testing.T) {
 	for name, text := range files(t, s.Node.Path(filepath.Join(s.Dir, "spool", "incidents"))) {
 		said["journal "+name] = text
 	}
+	for name, text := range files(t, s.Node.Path(filepath.Join(s.Dir, "spool", "timeline"))) {
+		said["timeline "+name] = text
+		if strings.HasSuffix(name, ".jsonl") && !strings.Contains(text, "log in with password=[redacted]") {
+			t.Errorf("%s lacks what was observed", name)
+		}
+	}
 	for name, text := range stored(t, s) {
 		said["store "+name] = text
 	}
@@ -70,6 +76,10 @@ func (b birds) disturb(t *testing.T, s *scene.Scene, r *ringside.Recorder, hook 
 	said := map[string]string{}
 	if status, answer, err := r.Post("/v1/triggers", `{"reason": "canary", "pre": "1s", "post": "1s"}`); err != nil || status != http.StatusAccepted {
 		t.Fatalf("trigger: %d %s %v", status, answer, err)
+	}
+	observed := fmt.Sprintf(`{"what": "cannot log in with password=%s"}`, b["token"])
+	if status, answer, err := r.Post("/v1/observations", observed); err != nil || status != http.StatusAccepted {
+		t.Fatalf("observation: %d %s %v", status, answer, err)
 	}
 	until(t, r, "/v1/incidents?local", "SignatureDoesNotMatch")
 	select { // the webhook is told, with the secrets, that the bundle cannot be stored
