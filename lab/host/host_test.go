@@ -179,7 +179,7 @@ func child() {
 	one, _ := inside(node)
 	other, _ := inside(pod)
 	fmt.Println(one, other, sleep.Process.Pid)
-	select {}
+	time.Sleep(10 * time.Minute) // not select {}: that is a deadlock to the runtime, which ends the process
 }
 
 // TestNothingIsLeftByKill kills a process with hosts, as nothing can be caught.
