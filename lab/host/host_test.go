@@ -189,7 +189,7 @@ func TestNothingIsLeftByKill(t *testing.T) {
 	}
 	linksBefore, mountsBefore := links(t), mounts(t)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), childMode+"=1")
+	cmd.Env, cmd.Stderr = append(os.Environ(), childMode+"=1"), os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -206,9 +206,7 @@ func TestNothingIsLeftByKill(t *testing.T) {
 	}
 	pid := strconv.Itoa(cmd.Process.Pid)
 	for _, n := range f[:2] {
-		if len(holders(pid, n)) == 0 {
-			t.Errorf("nobody holds %s while the child lives: the test looks for the wrong thing", n)
-		}
+		await(t, "nobody holds "+n+" while the child lives: the test looks for the wrong thing", func() bool { return len(holders(pid, n)) > 0 })
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
