@@ -8,6 +8,8 @@ COPY api api
 COPY capture capture
 COPY cmd cmd
 COPY config config
+COPY detect detect
+COPY evidence evidence
 COPY failpoint failpoint
 COPY hoststate hoststate
 COPY lab lab

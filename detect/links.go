@@ -1,0 +1,406 @@
+package detect
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ringside/ringside/detect/frame"
+	"github.com/ringside/ringside/detect/track"
+)
+
+// links finds out what is one connection at several vantages, and which conversation is the continuation of another whose
+// address, port or interface has changed.
+type links struct {
+	d       *Detector
+	opened  [2]map[uint32]ref // conversations by the client's first sequence number, of two stretches of time
+	swapped int64
+	waiting []*newcomer
+	moves   []*move // in the order in which they were found
+	total   int     // vantages that have had conversations
+	had     map[uint16]bool
+
+	served     map[served]passage    // where a server's connections from a vantage pass on
+	translated map[clientOf][16]byte // what address a client had towards a server
+}
+
+// served is a server as a vantage nearer to its clients reaches it.
+type served struct {
+	vantage uint16
+	server  frame.Endpoint
+}
+
+// passage is the vantage by which connections pass on, and when the youngest of them was opened.
+type passage struct {
+	to     uint16
+	opened int64
+}
+
+// clientOf is a client of a server.
+type clientOf struct {
+	client [16]byte
+	server frame.Endpoint
+}
+
+// ref is a conversation as it was.
+type ref struct {
+	*track.Conversation
+	serial uint64
+}
+
+func refer(c *track.Conversation) ref { return ref{c, c.Serial} }
+
+// ok says whether it is still the same.
+func (r ref) ok() bool { return r.Conversation != nil && r.Serial == r.serial }
+
+// newcomer is a conversation that was first seen in its middle, and might continue another one.
+type newcomer struct {
+	ref
+	seq, ack, end uint32
+	from          int
+	at            int64
+	cite          Citation
+	tries         int
+	inbound       bool // its first packet came in
+	settled       bool
+}
+
+// seqPlace is where newcomers are looked for: of a server, of a side, and within the 16 MiB of sequence numbers that may be
+// on their way.
+type seqPlace struct {
+	server frame.Endpoint
+	from   uint8
+	part   uint8
+}
+
+// move is a connection that goes on under other names, or another way.
+type move struct {
+	old, new ref
+	vantage  uint16 // of new
+	route    bool   // the same names, at another vantage
+	leak     bool   // another client address
+	idle     int64  // ns for which the old one had been silent, both sides
+	at       int64  // when the new one was first seen
+	before   int64  // when the old one was last seen
+	lastOld  Citation
+	firstNew Citation
+	client   frame.Endpoint // old
+	then     frame.Endpoint // new
+	server   frame.Endpoint
+	service  uint16
+	answer   int64 // the server's RST for the new one
+	answered Citation
+	inner    frame.Endpoint // as a vantage nearer to the client knows it; zero: none does
+	returned int64          // the old one went on
+	taken    bool           // the server went along: it is no loss
+	ttl      uint8          // of the client's packets
+}
+
+// Bounds of what waits, and for how long it may.
+const (
+	maxOpened  = 1 << 16
+	maxWaiting = 8192
+	perTick    = 1024
+	openedFor  = int64(4 * time.Second)
+	waitFor    = int64(4 * time.Second)
+	skew       = int64(3 * time.Second) // between two vantages that are read one after the other
+	copyWithin = int64(50 * time.Millisecond)
+	maxMoves   = 16384
+	maxServed  = 4096
+)
+
+func newLinks(d *Detector) *links {
+	return &links{d: d, opened: [2]map[uint32]ref{{}, {}}, had: map[uint16]bool{},
+		served: map[served]passage{}, translated: map[clientOf][16]byte{}}
+}
+
+// begun takes a conversation that was not known before this packet.
+func (l *links) begun(s *track.Seen) {
+	if !l.had[s.Vantage] {
+		l.had[s.Vantage] = true
+		l.total++
+	}
+	p := s.Packet
+	if p.Flags&frame.SYN != 0 {
+		if s.From == track.Client {
+			l.open(s.Conversation, p)
+		}
+		return
+	}
+	if len(l.waiting) < maxWaiting {
+		l.waiting = append(l.waiting, &newcomer{ref: refer(s.Conversation), seq: p.Seq, ack: p.Ack, end: p.End(), from: s.From, at: p.Time, inbound: p.In,
+			cite: l.d.citation(p, "")})
+	}
+}
+
+// open links a connection whose SYN passes several vantages.
+func (l *links) open(c *track.Conversation, p *frame.Packet) {
+	for _, m := range l.opened {
+		o, ok := m[p.Seq]
+		if ok && o.ok() && o.Vantage == c.Vantage && o.Server == c.Server && abs(o.Opened-p.Time) < copyWithin {
+			l.d.vantages[c.Vantage].mixed++
+		}
+		if !ok || !o.ok() || o.Vantage == c.Vantage || o.Opened == 0 || abs(o.Opened-p.Time) > skew {
+			continue
+		}
+		if o.Server == c.Server || o.Client == c.Client || o.Half[track.Client].Stamped && o.Half[track.Client].Stamp == p.TSVal {
+			l.join(o.Conversation, c, o.Half[track.Client].TTL, p.TTL, o.Opened, p.Time)
+			break
+		}
+	}
+	if len(l.opened[0]) < maxOpened {
+		l.opened[0][p.Seq] = refer(c)
+	}
+}
+
+// join links two views of a connection. Its client's packets lose a hop at each router, so the one with the higher hop
+// limit is nearer to the client; at the same, the earlier.
+func (l *links) join(a, b *track.Conversation, ttlA, ttlB uint8, atA, atB int64) {
+	in, out := a, b
+	if ttlB > ttlA || ttlA == ttlB && atB < atA {
+		in, out = b, a
+	}
+	if in.Out() != nil || out.In() != nil {
+		return
+	}
+	in.Join(out)
+	v := &l.d.vantages[in.Vantage]
+	p := v.paths[out.Vantage]
+	if p == nil {
+		p = &path{}
+		v.paths[out.Vantage] = p
+	}
+	p.flows++
+	p.last = l.d.now
+	if len(l.served) >= maxServed || len(l.translated) >= maxServed { // they are learnt anew
+		clear(l.served)
+		clear(l.translated)
+	}
+	last := l.served[served{in.Vantage, out.Server}]
+	l.served[served{in.Vantage, out.Server}] = passage{out.Vantage, max(last.opened, out.Opened)}
+	if in.Client.Addr != out.Client.Addr {
+		l.translated[clientOf{in.Client.Addr, out.Server}] = out.Client.Addr
+	}
+	if ttlA != ttlB {
+		p.routed++
+	}
+}
+
+func abs(n int64) int64 {
+	if n < 0 {
+		return -n
+	}
+	return n
+}
+
+// tick looks at the newcomers, each for a while: what it continues may be read later, where vantages are not in step.
+func (l *links) tick() {
+	d := l.d
+	if d.now-l.swapped > openedFor {
+		l.opened[1], l.opened[0], l.swapped = l.opened[0], map[uint32]ref{}, d.now
+	}
+	l.follow()
+	if len(l.waiting) == 0 {
+		return
+	}
+	now := l.waiting[:min(len(l.waiting), perTick)]
+	near := map[seqPlace][]*newcomer{}
+	for _, n := range now {
+		if n.ok() {
+			at := seqPlace{n.Server, uint8(n.from), uint8(n.seq >> 24)}
+			near[at] = append(near[at], n)
+		}
+	}
+	d.table.Each(func(o *track.Conversation) {
+		for from := range o.Half {
+			next := uint8(o.Half[from].Next >> 24)
+			for _, part := range [2]uint8{next, next - 1} {
+				for _, n := range near[seqPlace{o.Server, uint8(from), part}] {
+					if n.Conversation != o && !n.settled {
+						l.compare(n, o)
+					}
+				}
+			}
+		}
+	})
+	kept := l.waiting[:0]
+	for i, n := range l.waiting {
+		if n.tries++; i >= perTick {
+			n.tries--
+		}
+		again := n.tries == 0 || d.now-n.at < copyWithin || d.live && d.now-n.at < waitFor // in files, everything is there at once
+		if n.ok() && !n.settled && again {
+			kept = append(kept, n)
+		}
+	}
+	clear(l.waiting[len(kept):])
+	l.waiting = kept
+}
+
+// compare looks whether a newcomer is o at another vantage, or goes on where o has ended.
+func (l *links) compare(n *newcomer, o *track.Conversation) {
+	oc := &o.Half[n.from]
+	if o.Vantage == n.Vantage && (o.First >= n.at || oc.Last >= n.at+copyWithin) {
+		return // it began later, or goes on itself
+	}
+	if o.First > n.at+skew || !continues(n, o) {
+		return
+	}
+	aCopy := abs(oc.Last-n.at) < copyWithin && !track.Less(oc.Next, n.end) // that segment was seen of o as well
+	if aCopy && o.Vantage == n.Vantage {
+		l.d.vantages[n.Vantage].mixed++
+		return
+	}
+	if o.Vantage != n.Vantage && o.Client == n.Client && o.Out() == nil && o.In() == nil && n.In() == nil && n.Out() == nil && (aCopy || oc.Last >= n.at) {
+		l.join(o, n.Conversation, o.Half[track.Client].TTL, n.Half[track.Client].TTL, o.First, n.First)
+		return
+	}
+	switch {
+	case o.Vantage == n.Vantage && o.Client != n.Client && n.from == track.Client && oc.Last < n.at && !aCopy && o.Moved == 0 && o.First < n.at-copyWithin:
+		l.moved(n, o, false)
+	case o.Vantage != n.Vantage && o.Client == n.Client && n.from == track.Client && oc.Last < n.at && !aCopy && o.Moved == 0 && o.Out() == nil && l.d.leadsOut(o) && l.d.leadsOutAt(n.Vantage):
+		l.moved(n, o, true)
+	case o.Vantage != n.Vantage && o.Client != n.Client && (aCopy || oc.Last >= n.at) && o.Out() == nil && n.In() == nil && n.Out() == nil && o.In() == nil:
+		l.join(o, n.Conversation, o.Half[track.Client].TTL, n.Half[track.Client].TTL, o.First, n.First)
+	}
+}
+
+// continues says whether a newcomer's numbers, both of them, are those with which o goes on: the same connection.
+func continues(n *newcomer, o *track.Conversation) bool {
+	h, other := &o.Half[n.from], &o.Half[1-n.from]
+	if !h.KnowsNext() || o.First >= n.at && o.Vantage == n.Vantage {
+		return false
+	}
+	behind := h.Next - n.seq // 0: it goes on right there; small: sent again, or a keep-alive
+	reach := uint32(1)
+	if h.KnowsAcked() {
+		reach = max(reach, h.Next-h.Acked)
+	}
+	if n.at <= h.Last { // o went on meanwhile: what it had then is not known any more
+		reach = max(reach, 1<<17)
+	}
+	if behind > reach || reach > 1<<24 {
+		return false
+	}
+	if !h.KnowsAck() {
+		return false
+	}
+	if !other.KnowsNext() {
+		return n.ack == h.Ack
+	}
+	slack := uint32(0)
+	if n.at <= h.Last {
+		slack = 1 << 17
+	}
+	return !track.Less(n.ack+slack, h.Ack) && !track.Less(other.Next, n.ack) && (n.ack != 0 || h.Ack == 0)
+}
+
+// moved keeps that a newcomer continues o.
+func (l *links) moved(n *newcomer, o *track.Conversation, route bool) {
+	d := l.d
+	c := n.Conversation
+	n.settled = true
+	if o.Half[track.Client].RST != 0 || n.inbound && d.vantages[c.Vantage].leaves || hops(c.Half[track.Client].TTL) > maxHops {
+		return // it was over; or its client is elsewhere, and so is whoever translates it
+	}
+	if len(l.moves) >= maxMoves {
+		forget := maxMoves / 2
+		l.moves = slices.Delete(l.moves, 0, forget)
+		d.loss.handled = max(d.loss.handled-forget, 0)
+	}
+	before := max(o.Half[0].Last, minBefore(o.Half[1].Last, n.at))
+	m := &move{
+		old: refer(o), new: refer(c), vantage: c.Vantage, route: route, leak: !route && o.Client.Addr != c.Client.Addr,
+		idle: n.at - before, at: n.at, before: before, client: o.Client, then: c.Client, server: c.Server, service: c.Service, ttl: c.Half[track.Client].TTL,
+		lastOld: d.citeLast(o, track.Client, "the connection as it was: its client's last segment"), firstNew: n.cite,
+	}
+	what := "goes on from another port, with the same sequence numbers"
+	switch {
+	case route:
+		what = "goes on through another interface"
+	case m.leak:
+		what = "goes on from another address, with the same sequence numbers"
+	}
+	m.firstNew.What = what
+	o.Moved, c.From = c.Serial, o.Serial
+	if in := o.In(); in != nil {
+		m.inner = in.Client
+		in.Join(c)
+	}
+	l.moves = append(l.moves, m)
+}
+
+// maxHops is how many routers a packet has passed at most, from a pod to where it leaves the node.
+const maxHops = 2
+
+// hops is how many routers a packet has passed, by its hop limit: systems begin with 64, 128 or 255.
+func hops(ttl uint8) int {
+	for _, first := range []uint8{64, 128, 255} {
+		if ttl <= first {
+			return int(first - ttl)
+		}
+	}
+	return 0
+}
+
+// minBefore is t, or 0 if it is not before at.
+func minBefore(t, at int64) int64 {
+	if t < at {
+		return t
+	}
+	return 0
+}
+
+// follow looks at what became of the moves of late: the server's answer, and whether they came back.
+func (l *links) follow() {
+	d := l.d
+	for i := len(l.moves) - 1; i >= 0; i-- {
+		m := l.moves[i]
+		if d.now-m.at > int64(2*time.Minute) {
+			break
+		}
+		if m.new.ok() {
+			s := &m.new.Half[track.Server]
+			if m.answer == 0 && s.RST != 0 {
+				m.answer = s.RST
+				m.answered = d.citeLast(m.new.Conversation, track.Server, "the server does not know the connection: RST")
+			}
+			if m.answer == 0 && !m.route && s.Bytes > 0 && s.KnowsAck() && track.Less(m.firstSeq(), s.Ack) {
+				m.taken = true
+			}
+		}
+		if m.returned == 0 && m.old.ok() && m.old.Half[track.Client].Last > m.at && m.old.Half[track.Client].RST == 0 {
+			m.returned = m.old.Half[track.Client].Last
+		}
+	}
+}
+
+func (m *move) firstSeq() uint32 { return m.new.Half[track.Client].Base }
+
+// leadsOut says whether the conversation's vantage leads out of the node: its packets came from an inner one, or left here.
+func (d *Detector) leadsOut(c *track.Conversation) bool {
+	return c.In() != nil || d.isUplink(c.Vantage)
+}
+
+func (d *Detector) leadsOutAt(n uint16) bool { return d.isUplink(n) }
+
+// isUplink says whether a vantage leads out of the node: because it was named so, because conversations of others pass on
+// to it, or by its name where nothing else tells.
+func (d *Detector) isUplink(n uint16) bool {
+	v := &d.vantages[n]
+	if len(d.uplinks) > 0 {
+		return slices.Contains(d.uplinks, v.Name)
+	}
+	var out, in uint64
+	for i := range d.vantages {
+		if p := d.vantages[i].paths[n]; p != nil {
+			out += p.flows
+		}
+	}
+	for _, p := range v.paths {
+		in += p.flows
+	}
+	if out+in >= 3 {
+		return out > in
+	}
+	return uplinkName(v.Name)
+}

@@ -1,0 +1,143 @@
+package detect
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ringside/ringside/detect/track"
+)
+
+// decide looks which signs belong together: a loss hits all at one instant, an expiry each after its own silence.
+func (l *loss) decide(now int64) {
+	if len(l.signs) == 0 {
+		return
+	}
+	kept := l.signs[:0]
+	for _, s := range l.signs {
+		if now-s.at < expiryKeep {
+			kept = append(kept, s)
+		}
+	}
+	l.signs = kept
+	if len(l.leaks) > 0 {
+		return // they tell first whether translation is missing
+	}
+	if e := l.episodes[NATRulesLoss]; e != nil && len(e.flows) >= lossFlows {
+		l.signs = slices.DeleteFunc(l.signs, func(s *sign) bool { return s.at >= e.first-lossWindow && s.at <= e.last+lossWindow })
+	}
+	l.signs = slices.DeleteFunc(l.signs, l.late)
+	l.spare()
+	instant, n, sure := l.instant()
+	switch {
+	case n >= lossFlows && sure > 0, l.episodes[ConntrackLoss] != nil && n > 0 && sure > 0 && instant-l.episodes[ConntrackLoss].last < lossWindow:
+		if l.instants = append(l.instants, instant); len(l.instants) > maxInstants {
+			l.instants = l.instants[1:]
+		}
+		l.signs = slices.DeleteFunc(l.signs, l.late)
+	case sure == 0:
+		l.expired(now)
+	}
+}
+
+// late takes a sign into a loss that is known, if its connection has not been seen well since: those that speak seldom
+// notice late.
+func (l *loss) late(s *sign) bool {
+	if then, ok := l.lost[s.key]; ok && s.at-then < int64(10*time.Minute) {
+		return true
+	}
+	for _, instant := range l.instants {
+		if s.before <= instant && instant <= s.at {
+			l.hit(l.class(s), s)
+			return true
+		}
+	}
+	return false
+}
+
+// class is that of a sign of a loss. Where a vantage shows both sides of a translation under one name, one cannot see
+// whether translation as such is missing: then the node's own answers say only that something is wrong.
+func (l *loss) class(s *sign) Class {
+	if e := l.episodes[ConntrackLoss]; (s.rule == ruleNodeRST || s.rule == ruleNodeICMP) && l.d.vantages[s.vantage].mixed >= lossFlows &&
+		(e == nil || e.findings[rulePortMigration] == nil) {
+		return Suspect
+	}
+	return ConntrackLoss
+}
+
+// instant finds the moment at which most signs' connections were hit: after each was last well, and before it was not. sure
+// is how many of them had not been silent for so long that their state may have expired.
+func (l *loss) instant() (instant int64, n, sure int) {
+	for _, s := range l.signs {
+		keys := map[flowKey]bool{}
+		certain := 0
+		for _, o := range l.signs {
+			if o.before <= s.at && s.at <= o.at && o.at-s.at < lossWindow && !keys[o.key] {
+				keys[o.key] = true
+				if !l.idle(o) {
+					certain++
+				}
+			}
+		}
+		if len(keys) > n || len(keys) == n && certain > sure {
+			instant, n, sure = s.at, len(keys), certain
+		}
+	}
+	return instant, n, sure
+}
+
+// idle says whether a connection had been silent so long that its state may have expired: longer than any that went on
+// before, or than those that went on at that very moment.
+func (l *loss) idle(s *sign) bool {
+	if s.gap < aWhile {
+		return false
+	}
+	survived := max(l.survived[0][s.vantage], l.survived[1][s.vantage])
+	return s.spared >= lossFlows || s.gap >= idleAtMost && s.gap > survived+survived/5
+}
+
+// spare counts for each new sign the connections of the same translated address that were there before and after it, and
+// went on from the port they had: whoever forgets all connections spares none.
+func (l *loss) spare() {
+	fresh := false
+	for _, s := range l.signs {
+		fresh = fresh || s.rule == rulePortMigration && s.gap >= aWhile && s.spared == 0
+	}
+	if !fresh {
+		return
+	}
+	l.d.table.Each(func(c *track.Conversation) {
+		if c.Moved != 0 || c.From != 0 {
+			return
+		}
+		h := &c.Half[track.Client]
+		for _, s := range l.signs {
+			if s.rule == rulePortMigration && s.vantage == c.Vantage && s.from == c.Client.Addr && s.ttl == h.TTL &&
+				c.First < s.before && h.Data > s.at && h.Progress > s.at {
+				s.spared++
+			}
+		}
+	})
+}
+
+// expired reports connections that lost their state each after a long silence of its own.
+func (l *loss) expired(now int64) {
+	ripe := 0
+	keys := map[flowKey]bool{}
+	for _, s := range l.signs {
+		if l.idle(s) && now-s.at >= int64(2*time.Second) {
+			ripe++
+			keys[s.key] = true
+		}
+	}
+	if len(keys) < lossFlows && (l.episodes[ConntrackExpiry] == nil || ripe == 0) {
+		return
+	}
+	l.signs = slices.DeleteFunc(l.signs, func(s *sign) bool {
+		if !l.idle(s) {
+			return false
+		}
+		s.rule = ruleIdleMigration
+		l.hit(ConntrackExpiry, s)
+		return true
+	})
+}
