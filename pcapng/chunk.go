@@ -7,7 +7,8 @@ const ChunkSize = 1 << 20
 const chunkReserve = 16 << 10
 
 // Chunk is a buffer of whole blocks of one ring and one table. It has one owner at a time: the ring that fills it,
-// then the writer, then nobody until it is filled again. The owner changes by handing over the pointer.
+// then the writer, then nobody until it is filled again. The owner changes by handing over the pointer. Somebody else may read
+// its blocks while the writer has it, if the writer's owner sees to it that it is not filled again meanwhile (rotate.Tap).
 type Chunk struct {
 	Table   *Table
 	Summary Summary // Counts is filled by Tally
@@ -34,6 +35,10 @@ func (c *Chunk) Room() int { return len(c.buf) - chunkReserve - c.n }
 
 // Len is the number of bytes of blocks in the chunk.
 func (c *Chunk) Len() int { return c.n }
+
+// Blocks is the blocks in the chunk, for Parse. Whoever reads them while the chunk is closed has taken them before: Close
+// appends behind them and changes none.
+func (c *Chunk) Blocks() []byte { return c.buf[:c.n:c.n] }
 
 // Packet appends a packet, as PutPacket does. The caller has checked Room against PacketSize.
 func (c *Chunk) Packet(id uint32, ns int64, original, flags uint32, head, tail []byte) {

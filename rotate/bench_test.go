@@ -11,8 +11,16 @@ import (
 	"github.com/ringside/ringside/pcapng"
 )
 
-// BenchmarkWriter is the way of full chunks from Put to the disk: MB/s, and what it allocates a chunk.
+// BenchmarkWriter is the way of full chunks from Put to the disk: MB/s, and what it allocates a chunk. Whether somebody looks at
+// them, or has stopped looking, must make no difference.
 func BenchmarkWriter(b *testing.B) {
+	b.Run("alone", func(b *testing.B) { benchmarkWriter(b, nil) })
+	b.Run("tapped", func(b *testing.B) { benchmarkWriter(b, (*Lease).Release) })
+	b.Run("stuck", func(b *testing.B) { benchmarkWriter(b, func(*Lease) {}) })
+}
+
+// benchmarkWriter has look called with every chunk, unless it is nil.
+func benchmarkWriter(b *testing.B, look func(*Lease)) {
 	cfg := Config{Dir: b.TempDir(), MaxSize: 64 << 20, Keep: Keep{Bytes: 512 << 20, Free: 0.0001}}
 	s, err := Open(cfg, zap.NewNop())
 	if err != nil {
@@ -21,6 +29,14 @@ func BenchmarkWriter(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
+	if look != nil {
+		tap := s.Tap()
+		go func() {
+			for l := tap.Next(ctx); l != nil; l = tap.Next(ctx) {
+				look(l)
+			}
+		}()
+	}
 	table, data := tables("eth0"), make([]byte, 1400)
 	ns := time.Now().UnixNano()
 	b.SetBytes(pcapng.ChunkSize)

@@ -14,6 +14,8 @@
 //   - Pin: a directory in pins/ with hard links of segments and indexes. Retention removes its own name only, so a pin
 //     needs no lock and survives a restart. A pin's directory can itself be read with OpenReader,
 //     and while its last segment is still written with PinReader.
+//   - Tap and Lease: what shows chunks to one reader on their way to the disk, and a chunk on loan. A reader that is slow is
+//     skipped and told of it; it holds a few of the pool's chunks at most.
 //   - Window: the packets of a stretch of time, cut to the nanosecond, as one pcapng stream.
 //   - Coverage: what a window, as asked, does and does not hold, and why. Every window has one.
 //

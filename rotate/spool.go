@@ -29,7 +29,8 @@ type Spool struct {
 	boot  string
 	lock  *os.File
 	pool  *pool
-	queue chan *pcapng.Chunk // as long as there are chunks: Put never blocks
+	queue chan handed // as long as there are chunks: Put never blocks
+	tap   atomic.Pointer[Tap]
 
 	bounds atomic.Pointer[Config] // in force, completed; all but Dir
 	relax  chan struct{}          // wakes the writer from a limit that is in force no more
@@ -91,7 +92,7 @@ func (s *Spool) start(cfg Config, log *zap.Logger, d disk, c clock) (err error) 
 		return err
 	}
 	s.log, s.disk, s.clock, s.boot = log, d, c, bootID()
-	s.queue = make(chan *pcapng.Chunk, poolChunks)
+	s.queue = make(chan handed, poolChunks)
 	s.kick, s.relax = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.changed = make(chan struct{})
 	s.progress, s.losing = map[string]progress{}, map[string]pcapng.Note{}
@@ -214,7 +215,26 @@ func (s *Spool) Put(c *pcapng.Chunk) {
 		s.pool.put(c)
 		return
 	}
-	s.queue <- c
+	h := handed{chunk: c}
+	if t := s.tap.Load(); t != nil {
+		h.lease = t.lend(c)
+	}
+	s.queue <- h
+}
+
+// handed is a chunk on its way to the writer.
+type handed struct {
+	chunk *pcapng.Chunk
+	lease *Lease // nil if nobody else looks at it
+}
+
+// giveBack takes a chunk back that the writer is done with.
+func (s *Spool) giveBack(h handed) {
+	if h.lease == nil {
+		s.pool.put(h.chunk)
+		return
+	}
+	h.lease.leave()
 }
 
 // Note keeps n with the next chunk that is written. It never blocks; when too many wait, it is counted as lost.

@@ -58,8 +58,8 @@ func (s *Spool) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
-		case c := <-s.queue:
-			w.take(ctx, c)
+		case h := <-s.queue:
+			w.take(ctx, h)
 		case <-tick.C:
 			w.rotateIfDue()
 		case <-ctx.Done():
@@ -67,8 +67,8 @@ func (s *Spool) Run(ctx context.Context) error {
 	}
 	for {
 		select {
-		case c := <-s.queue:
-			w.take(ctx, c)
+		case h := <-s.queue:
+			w.take(ctx, h)
 			continue
 		default:
 		}
@@ -84,9 +84,10 @@ func (s *Spool) Run(ctx context.Context) error {
 	return nil
 }
 
-// take writes c, or counts it as unwritten, and frees it.
-func (w *writer) take(ctx context.Context, c *pcapng.Chunk) {
-	defer w.s.pool.put(c)
+// take writes a chunk, or counts it as unwritten, and frees it.
+func (w *writer) take(ctx context.Context, h handed) {
+	c := h.chunk
+	defer w.s.giveBack(h)
 	w.table = c.Table
 	w.watchClock()
 	data := c.Len()
