@@ -224,3 +224,20 @@ func TestWatchers(t *testing.T) {
 		t.Errorf("shown beyond loopback: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestDetection shows how packets are looked at, to those who may see it.
+func TestDetection(t *testing.T) {
+	f := newFake()
+	f.report.Detection = &Detection{State: hoststate.StateOn, Packets: 900, Skipped: 7, Findings: 2, Conversations: 41, CoveredTo: day}
+	const want = "DETECTION  PACKETS  SKIPPED  FINDINGS  CONNECTIONS  COVERED TO            WHY\n" +
+		"running    900      7        2         41           2026-11-22T03:00:00Z  -\n"
+	if w := get(f.handler(doorSocket), "/readyz?verbose"); !strings.Contains(w.Body.String(), want) {
+		t.Errorf("%d\n%s\nwithout\n%s", w.Code, w.Body, want)
+	}
+	if r := decode[Report](t, get(f.handler(doorSocket), "/readyz?format=json"), http.StatusOK); !reflect.DeepEqual(r.Detection, f.report.Detection) {
+		t.Errorf("as JSON: %+v", r.Detection)
+	}
+	if w := get(f.handler(doorBeyond), "/readyz?verbose"); w.Code != 200 || strings.Contains(w.Body.String(), "DETECTION") {
+		t.Errorf("shown beyond loopback: %d %s", w.Code, w.Body)
+	}
+}

@@ -22,8 +22,21 @@ type Report struct {
 
 	Watchers []hoststate.WatcherStatus `json:"watchers,omitempty"` // what watches the host; it makes no node unready
 
+	Detection *Detection `json:"detection,omitempty"` // nil if packets are not looked at while they are recorded
+
 	Config *ConfigState `json:"config,omitempty"` // nil without a file
 	Faults []Fault      `json:"faults,omitempty"` // of tokens and certificate; the server fills it in
+}
+
+// Detection is how the recorded packets are looked at. Packets are counted since the start.
+type Detection struct {
+	State         string    `json:"state"` // as a watcher's
+	Why           string    `json:"why,omitempty"`
+	Packets       uint64    `json:"packets"`
+	Skipped       uint64    `json:"skipped"` // not looked at
+	Findings      uint64    `json:"findings"`
+	Conversations int       `json:"conversations"`       // at the moment
+	CoveredTo     time.Time `json:"covered_to,omitzero"` // zero before the first chunk
 }
 
 // ConfigState is which configuration is in force.
@@ -110,6 +123,7 @@ func (r Report) writeText(w io.Writer, verbose bool) {
 	}
 	r.writeTables(w)
 	r.writeWatchers(w)
+	r.writeDetection(w)
 	r.writeConfig(w)
 }
 
@@ -146,6 +160,17 @@ func (r Report) writeWatchers(w io.Writer) {
 			fmt.Fprintf(t, "\tblind\t\t\t%s\n", spot)
 		}
 	}
+}
+
+func (r Report) writeDetection(w io.Writer) {
+	d := r.Detection
+	if d == nil {
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	fmt.Fprintln(t, "\nDETECTION\tPACKETS\tSKIPPED\tFINDINGS\tCONNECTIONS\tCOVERED TO\tWHY")
+	fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", d.State, d.Packets, d.Skipped, d.Findings, d.Conversations, stamp(d.CoveredTo), orDash(d.Why))
 }
 
 func (r Report) writeConfig(w io.Writer) {

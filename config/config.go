@@ -34,6 +34,7 @@ type Config struct {
 	Trigger         trigger.Config // without Dir and Describe
 	TriggerRate     float64        // trigger.http_rate: POST /v1/triggers a second, over TCP
 	Upload          upload.Config  // with Cluster and Node
+	Detect          Detect
 	Hoststate       Hoststate
 
 	file  string         // that was loaded
@@ -44,6 +45,12 @@ type Config struct {
 type Log struct {
 	Level  string // "debug", "info", "warn" or "error"
 	Format string // "console", "json", or "auto": console on a terminal
+}
+
+// Detect says whether packets are looked at while they are recorded.
+type Detect struct {
+	Enable        bool
+	Conversations int // that are followed at a time
 }
 
 // None as Listen or MetricsListen means that no TCP port is opened.
@@ -79,6 +86,7 @@ func Default() *Config {
 		Trigger:     defaultTrigger(),
 		TriggerRate: 10,
 		Upload:      defaultUpload(),
+		Detect:      Detect{Enable: true, Conversations: 65536},
 		Hoststate:   defaultHoststate(),
 	}
 	c.Upload.Cluster, c.Upload.Node = c.Cluster, c.Node

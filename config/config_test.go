@@ -122,6 +122,7 @@ func TestGood(t *testing.T) {
 			},
 		},
 	}
+	want.Detect = Detect{Enable: false, Conversations: 100_000}
 	want.Hoststate = Hoststate{
 		Watch: []string{"conntrack", "units"}, Root: "/host", Units: []string{"default", "my-*.service"},
 		Logs: []LogFile{

@@ -55,6 +55,9 @@ func checkBounds(t *testing.T, c *Config) {
 	if h := c.Hoststate; h.Conntrack.Digest <= 0 || h.Conntrack.Buffer <= 0 || h.Keep.Bytes < 0 || h.Root == "" {
 		t.Fatalf("out of bounds: %+v", h)
 	}
+	if n := c.Detect.Conversations; n < 1024 || n > 1<<20 {
+		t.Fatalf("%d conversations", n)
+	}
 	r := c.Rotate
 	if c.ShutdownTimeout <= 0 || r.Every <= 0 || r.MaxSize <= 0 || r.Keep.Bytes < 0 || r.Keep.Age <= 0 || r.WriteLimit < 0 || c.Capture.Ring < minRing {
 		t.Fatalf("out of bounds: %+v", c)

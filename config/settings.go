@@ -35,6 +35,11 @@ func (d *decoder) config(n *yaml.Node, c *Config) {
 		field{"capture", func(n *yaml.Node, path string) { d.capture(n, path, &c.Capture) }},
 		field{"rotate", func(n *yaml.Node, path string) { d.rotate(n, path, c) }},
 		field{"trigger", func(n *yaml.Node, path string) { d.trigger(n, path, c) }},
+		field{"detect", func(n *yaml.Node, path string) {
+			d.object(n, path,
+				field{"enable", d.flag(&c.Detect.Enable)},
+				field{"conversations", d.count(&c.Detect.Conversations, 1024, 1<<20)})
+		}},
 		field{"hoststate", func(n *yaml.Node, path string) { d.hoststate(n, path, &c.Hoststate) }},
 		field{"upload", func(n *yaml.Node, path string) { d.upload(concealed(n), path, &c.Upload) }},
 	)

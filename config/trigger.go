@@ -20,7 +20,7 @@ func defaultTrigger() trigger.Config {
 		Cooldown:  5 * time.Minute,
 		Rate:      20,
 		Budget:    trigger.Budget{Incidents: 12, Bytes: 20 << 30},
-		Rules:     []trigger.Rule{{On: "conntrack.burst"}, {On: "conntrack.drop"}},
+		Rules:     []trigger.Rule{{On: "conntrack.burst"}, {On: "conntrack.drop"}, {On: "finding conntrack-loss"}},
 	}
 }
 

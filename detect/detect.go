@@ -52,7 +52,6 @@ type Detector struct {
 	found []*Finding
 	told  int // of found
 	stats Stats
-	cite  frame.Packet // scratch of citations
 }
 
 // vantage is what is known of an interface.

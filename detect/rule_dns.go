@@ -166,7 +166,7 @@ func (r *dnsFailure) judge(e *nameServer, now int64) {
 		}
 		q.told = true
 		how[q.how]++
-		f := Flow{Src: q.client.String(), Dst: e.at.String(), Service: "dns", Interface: r.d.vantages[q.vantage].Name, Fate: Hung,
+		f := Flow{Protocol: "udp", Src: q.client.String(), Dst: e.at.String(), Service: "dns", Interface: r.d.vantages[q.vantage].Name, Fate: Hung,
 			First: at(q.at), Last: at(q.failed), Citations: q.cites}
 		if q.how != "did not answer" {
 			f.Fate = Refused

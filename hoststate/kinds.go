@@ -51,6 +51,9 @@ var Kinds = []Kind{
 	// what somebody saw
 	{"observation", "what an application or a person saw; the subject is the service or peer"},
 
+	// packets (detect)
+	{"finding", "the packets show what goes wrong, while it does; the subject is its class"},
+
 	// state (hoststate/state)
 	{"state.snapshot", "the state of rules, routes, addresses, conntrack and sockets; the subject is why it was taken: quiet, trigger or end"},
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/ringside/ringside/evidence"
 	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/lab/wire"
 )
@@ -39,7 +40,8 @@ type Manifest struct {
 		Interfaces []struct{ Name, State, Why string }
 		Watchers   []hoststate.WatcherStatus
 	}
-	Objects []struct{ Name, Kind, Compression string }
+	Objects     []struct{ Name, Kind, Compression string }
+	ReportError string `json:"report_error"`
 }
 
 // Bundle is what a bundle holds, read.
@@ -47,6 +49,7 @@ type Bundle struct {
 	Manifest Manifest
 	Packets  wire.Capture
 	Events   []hoststate.Event
+	Report   *evidence.Report // nil: there is none, see Manifest.ReportError
 }
 
 // readBundle reads the bundle in a folder.
@@ -59,12 +62,14 @@ func readBundle(folder string) (b Bundle, err error) {
 		return b, fmt.Errorf("manifest: %w", err)
 	}
 	for _, o := range b.Manifest.Objects {
-		err := readObject(filepath.Join(folder, filepath.Base(o.Name)), func(r io.Reader) (err error) {
+		err := readObject(filepath.Join(folder, filepath.Base(o.Name)), o.Compression, func(r io.Reader) (err error) {
 			switch o.Kind {
 			case "capture":
 				b.Packets, err = wire.Read(r)
 			case "timeline":
 				b.Events, err = readEvents(r)
+			case "report":
+				err = json.NewDecoder(r).Decode(&b.Report)
 			}
 			return err
 		})
@@ -75,12 +80,15 @@ func readBundle(folder string) (b Bundle, err error) {
 	return b, nil
 }
 
-func readObject(path string, read func(io.Reader) error) error {
+func readObject(path, compression string, read func(io.Reader) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if compression != "zstd" {
+		return read(f)
+	}
 	z, err := zstd.NewReader(f)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func TestPage(t *testing.T) {
 func scenarioText() string {
 	var b strings.Builder
 	for _, s := range Scenarios() {
-		fmt.Fprintf(&b, "\n### %s\n\n%s\n", s.Name, wrap(sentence(s.Title)+" Verdict: `"+s.Class+"`.", ""))
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n", s.Name, wrap(sentence(s.Title)+" Verdict: `"+string(s.Class)+"`.", ""))
 		fmt.Fprintf(&b, "\n%s\n", wrap(s.What, ""))
 		if len(s.Variants) > 0 {
 			b.WriteString("\n")
@@ -54,7 +54,7 @@ func scenarioText() string {
 		for _, v := range s.Variants {
 			text := fmt.Sprintf("- `%s`: %s.", v.Name, v.What)
 			if v.Class != "" {
-				text += " Verdict: `" + v.Class + "`."
+				text += " Verdict: `" + string(v.Class) + "`."
 			}
 			b.WriteString(wrap(text, "  ") + "\n")
 		}

@@ -121,11 +121,8 @@ func (r *Recorder) ready(ctx context.Context) error {
 }
 
 // noticed waits until the timeline has an event of a kind since a time, but not for ever: whether it is there is judged
-// later. "" is no kind.
+// later.
 func (r *Recorder) noticed(ctx context.Context, kind string, since time.Time) error {
-	if kind == "" {
-		return nil
-	}
 	limited, cancel := context.WithTimeout(ctx, patience/2)
 	defer cancel()
 	path := "/v1/timeline?" + url.Values{"kind": {kind}, "from": {since.Format(time.RFC3339Nano)}}.Encode()

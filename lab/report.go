@@ -25,6 +25,7 @@ func WriteReport(out io.Writer, r *Result, terminal bool) error {
 	fmt.Fprintf(b, "%s  %s\n\n", r.Fault.At.Format("15:04:05.000"), r.Fault.What)
 	r.writeTraffic(b)
 	r.writeRecorded(b)
+	r.writeVerdict(b)
 	held := 0
 	fmt.Fprintf(b, "\nWhat must be seen:\n")
 	for _, e := range r.Expectations {
@@ -103,6 +104,17 @@ func (r *Result) writeRecorded(b *strings.Builder) {
 	}
 	if left > 0 {
 		fmt.Fprintf(b, "  and %d more of these kinds\n", left)
+	}
+}
+
+func (r *Result) writeVerdict(b *strings.Builder) {
+	if r.Verdict == nil {
+		return
+	}
+	fmt.Fprintf(b, "\nWhat Ringside says: %s (%.2f)\n  %s\n", r.Verdict.Class, r.Verdict.Confidence, r.Verdict.Sentence)
+	if r.Live != nil {
+		fmt.Fprintf(b, "  It triggered on %q while it recorded, %s after the fault and %s after the first packet that shows it.\n",
+			r.Live.Rule, r.Live.AfterFault, r.Live.AfterFirst)
 	}
 }
 

@@ -4,21 +4,26 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ringside/ringside/detect"
+	"github.com/ringside/ringside/evidence"
 	"github.com/ringside/ringside/hoststate"
 	"github.com/ringside/ringside/lab/traffic"
 )
 
 // Result is a run, as JSON has it. Durations are in nanoseconds where their name says so, else as people write them.
 type Result struct {
-	Scenario   string     `json:"scenario"`
-	Variant    string     `json:"variant,omitempty"`
-	Class      string     `json:"class"`
-	Title      string     `json:"title"`
-	Seed       uint64     `json:"seed"`
-	Parameters Parameters `json:"parameters"`
-	Fault      Fault      `json:"fault"`
-	Traffic    Traffic    `json:"traffic"`
-	Recorded   Recorded   `json:"recorded"`
+	Scenario   string       `json:"scenario"`
+	Variant    string       `json:"variant,omitempty"`
+	Class      detect.Class `json:"class"` // of the verdict that is due
+	Title      string       `json:"title"`
+	Seed       uint64       `json:"seed"`
+	Parameters Parameters   `json:"parameters"`
+	Fault      Fault        `json:"fault"`
+	Traffic    Traffic      `json:"traffic"`
+	Recorded   Recorded     `json:"recorded"`
+
+	Verdict *evidence.Verdict `json:"verdict"`        // of the report in the bundle; null if there is none
+	Live    *Live             `json:"live,omitempty"` // of a fault of the node that was found while it was recorded
 
 	Expectations []Expectation `json:"expectations"`
 	Passed       bool          `json:"passed"` // every expectation held
@@ -93,10 +98,13 @@ var keyKinds = []string{
 	"trigger.accepted",
 }
 
-func (s *Seen) result(scenario Scenario, class string, expectations []Expectation) *Result {
+func (s *Seen) result(scenario Scenario, expectations []Expectation) *Result {
 	r := &Result{
-		Scenario: s.Scenario, Variant: s.Variant, Class: class, Title: scenario.Title, Seed: s.Seed, Fault: s.Fault,
-		Parameters: s.parameters(), Traffic: s.traffic(), Recorded: s.recorded(), Expectations: expectations,
+		Scenario: s.Scenario, Variant: s.Variant, Class: s.Class, Title: scenario.Title, Seed: s.Seed, Fault: s.Fault,
+		Parameters: s.parameters(), Traffic: s.traffic(), Recorded: s.recorded(), Live: s.live(), Expectations: expectations,
+	}
+	if s.Report != nil {
+		r.Verdict = &s.Report.Verdict
 	}
 	r.Passed = !slices.ContainsFunc(expectations, func(e Expectation) bool { return !e.Held })
 	return r

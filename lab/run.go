@@ -98,7 +98,8 @@ func (l *Lab) once(ctx context.Context, scenario Scenario, variant Variant, o Op
 	if scenario.Expect != nil {
 		expectations = append(expectations, scenario.Expect(seen)...)
 	}
-	r := seen.result(scenario, scenario.ClassOf(variant), expectations)
+	expectations = append(expectations, judged(seen)...)
+	r := seen.result(scenario, expectations)
 	r.Stall = l.stall.longest().Round(time.Millisecond).String()
 	if o.Keep != "" {
 		err = l.keep(o.Keep, seen, r)
@@ -146,8 +147,10 @@ func (l *Lab) run(ctx context.Context, scenario Scenario, o Options) (*Seen, err
 	if err := l.Wait(ctx, l.Setup.After); err != nil {
 		return nil, err
 	}
-	if err := l.Recorder.noticed(ctx, l.Setup.Await, l.fault.At); err != nil {
-		return nil, err
+	for _, kind := range l.Setup.Await {
+		if err := l.Recorder.noticed(ctx, kind, l.fault.At); err != nil {
+			return nil, err
+		}
 	}
 	seen := &Seen{Setup: l.Setup, Fault: l.fault, World: l.World}
 	for _, p := range l.Pools {

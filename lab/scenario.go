@@ -3,15 +3,17 @@ package lab
 import (
 	"context"
 	"fmt"
+
+	"github.com/ringside/ringside/detect"
 )
 
 // Scenario is one thing that goes wrong.
 type Scenario struct {
 	Name     string
-	Class    string    // of the verdict that is due: conntrack-loss, ...; none
-	Title    string    // in a few words
-	What     string    // its signature: what is seen of it, and where
-	Variants []Variant // the first is the usual one; a scenario without any has only itself
+	Class    detect.Class // of the verdict that is due
+	Title    string       // in a few words
+	What     string       // its signature: what is seen of it, and where
+	Variants []Variant    // the first is the usual one; a scenario without any has only itself
 
 	Needs  func(variant string) error              // why it cannot run here; nil: it can anywhere
 	Setup  func(*Setup)                            // what the laboratory must be like, over what was drawn; nil: as drawn
@@ -22,12 +24,12 @@ type Scenario struct {
 // Variant is one way for a scenario to happen.
 type Variant struct {
 	Name  string
-	Class string // "" is the scenario's
+	Class detect.Class // "" is the scenario's
 	What  string
 }
 
 // ClassOf is the class of the verdict that is due for a variant.
-func (s Scenario) ClassOf(v Variant) string {
+func (s Scenario) ClassOf(v Variant) detect.Class {
 	if v.Class != "" {
 		return v.Class
 	}

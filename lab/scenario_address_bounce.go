@@ -44,7 +44,7 @@ func addressBounce() Scenario {
 			if s.Variant == "snat" {
 				return append(e, s.expectNoBurst(), s.expectNoMigration(), s.expectSurvival(), s.expectUntriggered())
 			}
-			return append(e, s.expectKernelBurst(), s.expectOwnTrigger("conntrack.burst"), s.expectMigration(), s.expectServerResets(),
+			return append(e, s.expectKernelBurst(), s.expectOwnTrigger("conntrack.burst"), s.expectCause(self()), s.expectMigration(), s.expectServerResets(),
 				s.expectNodeResets())
 		},
 	}

@@ -40,6 +40,7 @@ func conntrackExpiry() Scenario {
 			return []Expectation{
 				Expect("idle connections are lost, and no others", idle >= enough && others == 0, "%d idle and %d others", idle, others),
 				s.expectMigration(), s.expectServerResets(), s.expectNoBurst(), s.expectUntriggered(),
+				s.expectCause("nf_conntrack_tcp_timeout_established"),
 				s.expectEvent("sysctl.change", "the time-out being changed", 30*time.Second),
 			}
 		},

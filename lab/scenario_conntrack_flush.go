@@ -95,6 +95,9 @@ func expectFlush(s *Seen) []Expectation {
 		e = append(e, s.expectBurst("userspace"))
 	}
 	e = append(e, s.expectOwnTrigger(s.Rules[0]))
+	if s.Variant != flushOlder && s.Variant != flushExternal {
+		e = append(e, s.expectCause(self()))
+	}
 	switch s.Variant {
 	case flushKeep:
 		e = append(e, s.expectSpared(), s.expectNodeResets(), s.expectMuteClients(), s.expectNoMigration())

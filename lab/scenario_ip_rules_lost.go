@@ -30,7 +30,7 @@ func ipRulesLost() Scenario {
 		Expect: func(s *Seen) []Expectation {
 			return []Expectation{s.expectWrongUplink(), s.expectNoBurst(), s.expectUntriggered(), newConnectionsWork(s), s.expectNoMigration(),
 				s.expectEvent("rule.remove", "the rule being removed", promptly), s.expectEvent("rule.add", "the rule coming back", promptly),
-				s.expectAnswersAgain()}
+				s.expectAnswersAgain(), s.expectCause(self())}
 		},
 	}
 }

@@ -29,7 +29,7 @@ func natRulesLost() Scenario {
 		},
 		Expect: func(s *Seen) []Expectation {
 			return []Expectation{s.expectLeak(true), s.expectNoBurst(), s.expectUntriggered(), newConnectionsWork(s), s.expectNoMigration(),
-				s.expectEvent("ruleset.change", "the rules being changed", promptly), s.expectAnswersAgain()}
+				s.expectEvent("ruleset.change", "the rules being changed", promptly), s.expectAnswersAgain(), s.expectCause(self())}
 		},
 	}
 }

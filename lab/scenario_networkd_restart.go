@@ -42,7 +42,7 @@ func networkdRestart() Scenario {
 			}
 			return []Expectation{newConnectionsWork(s), s.expectEvent("address.remove", "the address being given up", promptly, s.uplinkAddress),
 				s.expectEvent("address.add", "the address coming back", 30*time.Second, s.uplinkAddress), s.expectKernelBurst(),
-				s.expectOwnTrigger("conntrack.burst"), s.expectMigration(), s.expectServerResets(), s.expectNodeResets()}
+				s.expectOwnTrigger("conntrack.burst"), s.expectCause("systemd-networkd"), s.expectMigration(), s.expectServerResets(), s.expectNodeResets()}
 		},
 	}
 }

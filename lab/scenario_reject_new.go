@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/ringside/ringside/lab/netfilter"
+	"github.com/ringside/ringside/lab/wire"
 )
 
 func rejectNew() Scenario {
@@ -36,15 +37,17 @@ func rejectNew() Scenario {
 
 func expectRejectNew(s *Seen) []Expectation {
 	a := s.aftermath(Orders)
-	icmp, reset := map[netip.AddrPort]bool{}, map[netip.AddrPort]bool{}
-	for _, p := range s.AtUplinks() {
-		if p.Quoted != nil && slices.Contains(s.servers(Orders), p.Quoted.Dst) {
-			icmp[p.Quoted.Src] = true
-		}
+	type attempt struct { // two may draw the same port, but not the same sequence number
+		client netip.AddrPort
+		number uint32
 	}
-	for _, v := range s.conversations(Orders) {
-		if v.FromServer.SYNs == 0 && v.FromServer.RST.After(s.Fault.At) {
-			reset[v.Client] = true
+	icmp, reset := map[attempt]bool{}, map[attempt]bool{}
+	for _, p := range s.AtUplinks() {
+		switch {
+		case p.Quoted != nil && slices.Contains(s.servers(Orders), p.Quoted.Dst):
+			icmp[attempt{p.Quoted.Src, p.Quoted.Seq}] = true
+		case s.fromServer(&p, Orders) && p.Is(wire.RST|wire.ACK) && p.Seq == 0 && s.AfterFault(&p):
+			reset[attempt{p.Dst, p.Ack}] = true
 		}
 	}
 	fail, answered, other := a.Unconnected.Unreachable, len(icmp), len(reset)

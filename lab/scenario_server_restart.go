@@ -40,12 +40,9 @@ func expectServerRestart(s *Seen) []Expectation {
 	ended := tally(s.outside(a.There), func(v *wire.Conversation) bool {
 		return v.FromServer.RST.After(s.Fault.At) || v.FromServer.FIN.After(s.Fault.At)
 	})
-	refused := 0
-	for _, v := range s.conversations(Orders) {
-		if v.FromClient.SYNs > 0 && v.FromServer.SYNs == 0 && !v.FromServer.RST.IsZero() {
-			refused++
-		}
-	}
+	refused := s.AtUplinks().Count(func(p *wire.Packet) bool { // not by port, for two may have drawn the same
+		return s.fromServer(p, Orders) && p.Is(wire.RST|wire.ACK) && p.Seq == 0 && s.AfterFault(p)
+	})
 	return append(s.spared(),
 		Expect("every connection that was there ends, by reset or end of file",
 			len(a.There) > 0 && len(a.Hit) == len(a.There) && a.Broken.Reset+a.Broken.EOF == a.Broken.Total(),

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/ringside/ringside/detect"
 	"github.com/ringside/ringside/lab/netfilter"
 	"github.com/ringside/ringside/lab/traffic"
 )
@@ -14,6 +16,7 @@ import (
 type Setup struct {
 	Scenario string
 	Variant  string
+	Class    detect.Class // of the verdict that is due
 	Seed     uint64
 	Rand     *rand.Rand // for what the scenario draws itself
 
@@ -31,7 +34,7 @@ type Setup struct {
 	DHCP     string        // a line of systemd-networkd's [Network] section: it has the first uplink's address by DHCP; "" for none
 
 	Rules []string      // what the recorder triggers on by itself (trigger.rules)
-	Await string        // a kind of events that must come: on a busy machine it may take longer than After
+	Await []string      // kinds of events that must come: on a busy machine it may take longer than After
 	After time.Duration // for how long the laboratory is watched when the fault is over
 }
 
@@ -84,7 +87,7 @@ func draw(s Scenario, v Variant, ipv6 *bool, seed uint64) *Setup {
 	name.Write([]byte(s.Name + "/" + v.Name)) // never fails
 	r := rand.New(rand.NewPCG(seed, name.Sum64()))
 	u := &Setup{
-		Scenario: s.Name, Variant: v.Name, Seed: seed, Rand: r,
+		Scenario: s.Name, Variant: v.Name, Class: s.ClassOf(v), Seed: seed, Rand: r,
 		IPv6: r.IntN(2) == 1, Uplinks: 1 + r.IntN(2), Loose: true,
 		RTT: between(r, 500*time.Microsecond, 30*time.Millisecond), NAT: NAT(r.IntN(3)),
 		Timeout: 3 * time.Second, After: 5 * time.Second,
@@ -108,15 +111,32 @@ func draw(s Scenario, v Variant, ipv6 *bool, seed uint64) *Setup {
 	if s.Setup != nil {
 		s.Setup(u)
 	}
+	u.lookForFaults()
 	return u
 }
+
+// lookForFaults has the recorder trigger on every fault of the node that it finds in the packets, whichever is due.
+func (u *Setup) lookForFaults() {
+	u.Rules = slices.Clone(u.Rules)
+	for _, c := range detect.Classes {
+		if c.Node() {
+			u.Rules = append(u.Rules, findingRule(c))
+		}
+	}
+	if u.Class.Node() {
+		u.Await = append(u.Await, "finding")
+	}
+}
+
+// findingRule is the rule that triggers on findings of a class.
+func findingRule(c detect.Class) string { return "finding " + string(c) }
 
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(r.Int64N(int64(to-from)))
 }
 
 // notices has the recorder trigger on a kind of events, which must come.
-func (u *Setup) notices(kind string) { u.Rules, u.Await = []string{kind}, kind }
+func (u *Setup) notices(kind string) { u.Rules, u.Await = []string{kind}, []string{kind} }
 
 // String is the setup in a line.
 func (u *Setup) String() string {

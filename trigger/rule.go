@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringside/ringside/detect"
 	"github.com/ringside/ringside/hoststate"
 )
 
@@ -20,9 +21,11 @@ type Rule struct {
 	//	conntrack.burst
 	//	unit.restart systemd-networkd.service
 	//	log unattended-upgrades: /Packages that will be upgraded/
+	//	finding conntrack-loss
 	//
-	// KIND is one of hoststate.Kinds or a glob over them, SUBJECT a glob, both as path.Match has them; the expression
-	// (RE2) is searched for in the event's Text and Raw.
+	// KIND is one of hoststate.Kinds or a glob over them, SUBJECT a glob, both as path.Match has them; that of a finding is one
+	// of the classes that packets alone can show, or a glob over them. The expression (RE2) is searched for in the event's Text
+	// and Raw.
 	On       string
 	Reason   string         // of its triggers; default On
 	Pre      *time.Duration // as in Request
@@ -96,15 +99,15 @@ func parseOn(on string) (p pattern, err error) {
 	if !found && strings.Contains(on, ": /") || kind == "" || !printable(on) {
 		return p, fmt.Errorf("%s %w", quote(on), errOn)
 	}
-	if kind == "finding" {
-		return p, fmt.Errorf("%s: this version makes no findings: remove the rule", quote(on))
-	}
 	if p.kinds, err = kindsOf(kind); err != nil {
 		return p, err
 	}
 	p.subject = strings.TrimSpace(subject)
 	if _, err := path.Match(p.subject, ""); err != nil {
 		return p, fmt.Errorf("the subject %s is no pattern: write a name, with * for any letters, and a backslash before a [ that is meant as such", quote(p.subject))
+	}
+	if kind == kindFinding && p.subject != "" && !slices.ContainsFunc(findings, func(c string) bool { ok, _ := path.Match(p.subject, c); return ok }) {
+		return p, fmt.Errorf("%s is no class of findings%s: there are %s", quote(p.subject), nearest(p.subject, findings), strings.Join(findings, ", "))
 	}
 	if found {
 		if p.text, err = regexp.Compile(expression); err != nil {
@@ -113,6 +116,18 @@ func parseOn(on string) (p pattern, err error) {
 	}
 	return p, nil
 }
+
+// kindFinding is the kind of events that detection emits; findings are the classes that they can have.
+const kindFinding = "finding"
+
+var findings = func() (list []string) {
+	for _, c := range append(slices.Clone(detect.Classes), detect.StateLost, detect.Suspect) {
+		if c != detect.None && c != detect.RecorderBlind { // verdicts that no finding has
+			list = append(list, string(c))
+		}
+	}
+	return list
+}()
 
 // cutExpression parts what is before the colon from what is between the slashes.
 func cutExpression(on string) (head, expression string, found bool) {
@@ -151,18 +166,27 @@ func kindsOf(glob string) (kinds []string, err error) {
 
 // nearestKind suggests the kind that is most like word, if any is.
 func nearestKind(word string) string {
-	like := func(k hoststate.Kind) int {
+	names := make([]string, len(hoststate.Kinds))
+	for i, k := range hoststate.Kinds {
+		names[i] = k.Name
+	}
+	return nearest(word, names)
+}
+
+// nearest suggests the name that begins most like word, if any does.
+func nearest(word string, names []string) string {
+	like := func(name string) int {
 		n := 0
-		for n < min(len(k.Name), len(word)) && k.Name[n] == word[n] {
+		for n < min(len(name), len(word)) && name[n] == word[n] {
 			n++
 		}
-		return 100*n - len(k.Name)
+		return 100*n - len(name)
 	}
-	best := slices.MaxFunc(hoststate.Kinds, func(a, b hoststate.Kind) int { return cmp.Compare(like(a), like(b)) })
+	best := slices.MaxFunc(names, func(a, b string) int { return cmp.Compare(like(a), like(b)) })
 	if like(best) < 200 { // two letters alike, at most
 		return ""
 	}
-	return fmt.Sprintf(" (did you mean %q?)", best.Name)
+	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
 // about says whether the pattern is for the event's subject. Its kind is known to fit, its text is not looked at.

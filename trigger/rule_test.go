@@ -16,7 +16,8 @@ func TestRuleMatches(t *testing.T) {
 	upgrade := hoststate.Event{Kind: "log", Subject: "unattended-upgrades", Text: "packages are upgraded", Raw: "INFO Packages that will be upgraded: systemd"}
 	neighbour := hoststate.Event{Kind: "neighbour.change", Subject: "fe80::1", Text: "the gateway fe80::1 cannot be reached"}
 	bracket := hoststate.Event{Kind: "log", Subject: "a[1]", Text: "what: /else/"}
-	all := []hoststate.Event{networkd, burst, upgrade, neighbour, bracket}
+	loss := hoststate.Event{Kind: "finding", Subject: "conntrack-loss", Text: "3 connections to orders-db went on from another port"}
+	all := []hoststate.Event{networkd, burst, upgrade, neighbour, bracket, loss}
 	for on, want := range map[string][]hoststate.Event{
 		"conntrack.burst":                                           {burst},
 		"unit.restart systemd-networkd.service":                     {networkd},
@@ -30,6 +31,12 @@ func TestRuleMatches(t *testing.T) {
 		"log: /upgraded: s/":                                        {upgrade},
 		"conntrack.burst userspace":                                 nil,
 		"*.burst":                                                   {burst},
+		"finding conntrack-loss":                                    {loss},
+		"finding conntrack-*":                                       {loss},
+		"finding":                                                   {loss},
+		"finding *-loss: /orders-db/":                               {loss},
+		"finding server-slow":                                       nil,
+		"f* conntrack-loss":                                         {loss},
 		"neighbour.change fe80::1":                                  {neighbour},
 		"neighbour.change fe80::*: /cannot/":                        {neighbour},
 		`log a\[1]`:                                                 {bracket},
@@ -71,7 +78,11 @@ func TestRuleProblems(t *testing.T) {
 		"no.such":                    "is no kind of events",
 		"unit.[":                     "is no pattern of kinds",
 		"unit.stop [":                "is no pattern: write a name",
-		"finding conntrack-loss":     "makes no findings",
+		"finding conntrack-los":      `did you mean "conntrack-loss"?`,
+		"finding none":               "is no class of findings",
+		"finding recorder-blind":     "is no class of findings",
+		"finding x*: /y/":            "there are conntrack-loss, ",
+		"findings conntrack-loss":    `did you mean "finding"?`,
 		"trigger.accepted":           "for ever",
 		"trigger.*":                  "is no kind of events",
 		"state.snapshot quiet":       "for ever",

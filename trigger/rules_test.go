@@ -233,3 +233,66 @@ func ExampleRule() {
 	fmt.Println(rule.Problems())
 	// Output: [on: "unit.restarted" is no kind of events (did you mean "unit.restart"?): docs/timeline.md lists them, such as conntrack.burst or unit.restart]
 }
+
+// TestFaultIsOneIncident: the rules that are on by default fire several times for one fault, and its findings may come again
+// and again; all of it is one incident, also after its window has closed.
+func TestFaultIsOneIncident(t *testing.T) {
+	cfg := Config{
+		Pre: 2 * time.Minute, Post: time.Minute, MaxWindow: 15 * time.Minute, Cooldown: 5 * time.Minute,
+		Rules: []Rule{{On: "conntrack.burst"}, {On: "conntrack.drop"}, {On: "finding conntrack-loss"}},
+	}
+	within(t, cfg, func(b *bench) {
+		rules, err := NewRules(cfg, b.Accept, b.Suppress, zap.NewNop())
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = rules.Run(ctx)
+		}()
+		offer := func(kind, subject string, ago time.Duration) {
+			rules.Offer(hoststate.Event{Kind: kind, Subject: subject, Source: "detect", Time: time.Now().Add(-ago)})
+			synctest.Wait()
+		}
+		fault := time.Now()
+		offer("conntrack.burst", "kernel", 0)
+		time.Sleep(time.Second)
+		for _, ago := range []time.Duration{900 * time.Millisecond, 700 * time.Millisecond, 800 * time.Millisecond} {
+			offer("finding", "conntrack-loss", ago)
+		}
+		offer("finding", "server-slow", 0) // no rule is for it
+		offer("conntrack.drop", "", 0)
+		check := func(triggers int) {
+			b.Helper()
+			if list := b.Incidents(); len(list) != 1 || len(list[0].Triggers) != triggers || !list[0].From.Equal(fault.Add(-2*time.Minute)) {
+				b.Errorf("%d incidents, the first with %d triggers from %v; want one with %d", len(list), len(list[0].Triggers), list[0].From, triggers)
+			}
+		}
+		check(5)
+		time.Sleep(30 * time.Second)
+		offer("finding", "conntrack-loss", time.Second)
+		check(6) // its window is open still, and grows
+		for range 4 {
+			time.Sleep(time.Minute + 5*time.Second)
+			offer("finding", "conntrack-loss", time.Second)
+		}
+		check(6)
+		if i := b.Incidents()[0]; i.State == StateOpen {
+			b.Errorf("the incident is %s until %v", i.State, i.To)
+		}
+		refused := uint64(0)
+		for _, s := range b.Suppressed() {
+			refused += s.Count
+			if s.Reason != "finding conntrack-loss" || s.Kind != RefusedCooldown {
+				b.Errorf("suppressed %+v", s)
+			}
+		}
+		if refused != 4 {
+			b.Errorf("%d refused by the cool-down, want 4", refused)
+		}
+		cancel()
+		<-ended
+	})
+}

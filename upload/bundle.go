@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
 	"github.com/ringside/ringside/failpoint"
@@ -24,18 +25,27 @@ import (
 // TypeCapture is the media type of pcapng, as /v1/packets has it.
 const TypeCapture = "application/vnd.tcpdump.pcap"
 
-// TypeTimeline is the media type of the timeline: JSON lines.
-const TypeTimeline = "application/x-ndjson"
+// Media types of the other objects: JSON lines, JSON, and a page that browsers show from where it is stored.
+const (
+	TypeTimeline = "application/x-ndjson"
+	TypeReport   = "application/json"
+	TypePage     = "text/html; charset=utf-8"
+)
 
 // attempt is one try to write the bundle of an incident: all objects but the manifest.
 type attempt struct {
 	store    Store
 	timeline Timeline // nil for none
+	reporter Reporter // nil for none
 	limit    *rate.Limiter
 	compress string
 	place    Place
 	incident trigger.Incident
 	sent     func(n int) // told of every piece that goes to the store
+
+	reporting chan struct{} // has a value while a report is being made, that of an earlier attempt too
+	patience  time.Duration // with the reporter, beside the time for its bytes
+	log       *zap.Logger
 }
 
 // write streams the window from the pin into the store and returns the manifest that makes a bundle of it. Nothing is
@@ -72,12 +82,12 @@ func (a attempt) write(ctx context.Context, reader *rotate.Reader) (*Manifest, e
 			return nil, fmt.Errorf("the recorder's description in the journal of %s: %w", i.ID, err)
 		}
 	}
-	return m, nil
+	return m, a.report(ctx, reader, m)
 }
 
 // capture stores the packets of the window as one object.
 func (a attempt) capture(ctx context.Context, window *rotate.Window) (ObjectFacts, error) {
-	o := ObjectFacts{Name: "capture-" + newAttempt() + ".pcapng", Kind: KindCapture, Type: TypeCapture}
+	o := ObjectFacts{Name: "capture-" + newAttempt() + ".pcapng", Kind: KindCapture, Type: TypeCapture, Compression: a.compress}
 	return a.put(ctx, o, windowBytes(window.Coverage(), a.incident.Pinned), func(w io.Writer) error {
 		_, err := window.WriteTo(w)
 		return err
@@ -92,7 +102,7 @@ func (a attempt) events(ctx context.Context, objects *[]ObjectFacts) (*hoststate
 	}
 	i := a.incident
 	var s hoststate.Summary
-	o := ObjectFacts{Name: "timeline-" + newAttempt() + ".jsonl", Kind: KindTimeline, Type: TypeTimeline}
+	o := ObjectFacts{Name: "timeline-" + newAttempt() + ".jsonl", Kind: KindTimeline, Type: TypeTimeline, Compression: a.compress}
 	o, err := a.put(ctx, o, 0, func(w io.Writer) error {
 		out := &lasting{w: w}
 		var err error
@@ -120,10 +130,9 @@ func (l *lasting) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// put stores what produce writes as one object of about estimate bytes, and completes its facts.
+// put stores what produce writes as one object of about estimate bytes, compressed as o says, and completes its facts.
 func (a attempt) put(ctx context.Context, o ObjectFacts, estimate int64, produce func(io.Writer) error) (ObjectFacts, error) {
-	o.Compression = a.compress
-	switch a.compress {
+	switch o.Compression {
 	case CompressionZstd:
 		o.Name += ".zst"
 	case CompressionGzip:
@@ -133,8 +142,8 @@ func (a attempt) put(ctx context.Context, o ObjectFacts, estimate int64, produce
 	plain := &counter{hash: sha256.New()}
 	produced := make(chan error, 1)
 	go func() {
-		err := compress(pw, a.compress, func(w io.Writer) error {
-			if a.compress != CompressionNone { // else the two are the same
+		err := compress(pw, o.Compression, func(w io.Writer) error {
+			if o.Compression != CompressionNone { // else the two are the same
 				w = io.MultiWriter(w, plain)
 			}
 			return produce(w)
@@ -153,7 +162,7 @@ func (a attempt) put(ctx context.Context, o ObjectFacts, estimate int64, produce
 	}
 	o.Bytes, o.SHA256 = stored.n, stored.sum()
 	o.PlainBytes, o.PlainSHA256 = o.Bytes, o.SHA256
-	if a.compress != CompressionNone {
+	if o.Compression != CompressionNone {
 		o.PlainBytes, o.PlainSHA256 = plain.n, plain.sum()
 	}
 	return o, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ const (
 // DownloadOptions say how a bundle is downloaded.
 type DownloadOptions struct {
 	Raw      bool                                   // keep objects as they are stored, under their names there
+	Kinds    []string                               // only objects of these kinds; none: all
 	Progress func(object string, done, total int64) // stored bytes of one object; may be nil
 }
 
@@ -34,7 +36,7 @@ type Fetched struct {
 }
 
 // Download brings a bundle to dir/INCIDENT/NODE: manifest.json and the objects, decompressed (the only capture as
-// capture.pcapng, the only timeline as timeline.jsonl). Objects that are there already are kept if their hashes are right, and what an earlier download left
+// capture.pcapng, and so on). Objects that are there already are kept if their hashes are right, and what an earlier download left
 // half is continued; all others are replaced. An error of an object names it and wraps ErrDamaged if it is not what the
 // manifest says; what could be fetched of it then is in NAME.bad. The other objects are fetched nevertheless, and are
 // returned together with the errors. Only one download of a bundle to one directory can run at a time.
@@ -57,6 +59,9 @@ func (a *Archive) Download(ctx context.Context, b Bundle, dir string, o Download
 	var errs []error
 	names := b.Manifest.plainNames()
 	for i, facts := range b.Manifest.Objects {
+		if len(o.Kinds) > 0 && !slices.Contains(o.Kinds, facts.Kind) {
+			continue
+		}
 		d := download{archive: a, key: b.Prefix() + facts.Name, facts: facts, size: sizes[facts.Name], options: o}
 		d.part, d.final = filepath.Join(dir, facts.Name+suffixPart), filepath.Join(dir, names[i])
 		if o.Raw {
@@ -111,9 +116,11 @@ func (m *Manifest) plainNames() []string {
 const (
 	CaptureName  = "capture.pcapng"
 	TimelineName = "timeline.jsonl"
+	ReportName   = "report.json"
+	PageName     = "report.html"
 )
 
-var onlyName = map[string]string{KindCapture: CaptureName, KindTimeline: TimelineName}
+var onlyName = map[string]string{KindCapture: CaptureName, KindTimeline: TimelineName, KindReport: ReportName, KindPage: PageName}
 
 // download is that of one object.
 type download struct {

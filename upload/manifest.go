@@ -28,7 +28,11 @@ type Manifest struct {
 	Segments   []rotate.Segment    `json:"segments"`
 	Timeline   *hoststate.Summary  `json:"timeline,omitempty"` // what its object holds of the window, and lacks
 	Objects    []ObjectFacts       `json:"objects"`
-	Previous   *Previous           `json:"previous,omitempty"` // absent in a node's first
+
+	Verdict     *Verdict `json:"verdict,omitempty"`      // the report's, so that lists need not fetch it
+	ReportError string   `json:"report_error,omitempty"` // why there is no report
+
+	Previous *Previous `json:"previous,omitempty"` // absent in a node's first
 }
 
 // Recorder is the program and the machine, as they were when the window was complete.
@@ -103,7 +107,26 @@ type ObjectFacts struct {
 const (
 	KindCapture  = "capture"
 	KindTimeline = "timeline" // the host's events, hoststate.Event as JSON lines, in the order in which they were seen
+	KindReport   = "report"   // what they show, as JSON
+	KindPage     = "page"     // the same for people, as HTML
 )
+
+// Verdict is what the packets and the timeline show, in short. The report has the proof.
+type Verdict struct {
+	Class      string  `json:"class"`      // such as conntrack-loss, or none
+	Confidence float64 `json:"confidence"` // 0 to 1
+	Sentence   string  `json:"sentence"`
+	Cause      string  `json:"cause,omitempty"` // who or what did it, if something tells
+	StateLost  bool    `json:"state_lost,omitempty"`
+	Impact     Impact  `json:"impact"`
+}
+
+// Impact is whom it hurt.
+type Impact struct {
+	Flows    int      `json:"flows"`
+	Services []string `json:"services,omitempty"`
+	Seconds  float64  `json:"seconds"` // from the first sign to the last
+}
 
 // Previous is the manifest that the node stored before this one.
 type Previous struct {

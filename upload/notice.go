@@ -32,10 +32,11 @@ type notice struct {
 	Store    string      `json:"store"`
 
 	// stored
-	Packets  *uint64 `json:"packets,omitempty"`
-	Complete *bool   `json:"complete,omitempty"`
-	Bytes    int64   `json:"bytes,omitempty"` // of all objects; when failing, of the pin
-	Manifest string  `json:"manifest,omitempty"`
+	Packets  *uint64  `json:"packets,omitempty"`
+	Complete *bool    `json:"complete,omitempty"`
+	Bytes    int64    `json:"bytes,omitempty"` // of all objects; when failing, of the pin
+	Manifest string   `json:"manifest,omitempty"`
+	Verdict  *Verdict `json:"verdict,omitempty"` // of the report, if there is one
 
 	// failing
 	Since *time.Time `json:"failing_since,omitempty"`
@@ -46,7 +47,7 @@ func storedNotice(m *Manifest, s trigger.Stored, store string) notice {
 	return notice{
 		Version: noticeVersion, Event: eventStored, Incident: m.Incident, Cluster: m.Cluster, Node: m.Node,
 		Reasons: reasons(m.Triggers), Window: m.Window.Asked, Store: store,
-		Packets: &m.Window.Coverage.Packets, Complete: &m.Window.Complete, Bytes: s.Bytes, Manifest: s.Manifest,
+		Packets: &m.Window.Coverage.Packets, Complete: &m.Window.Complete, Bytes: s.Bytes, Manifest: s.Manifest, Verdict: m.Verdict,
 	}
 }
 
@@ -91,6 +92,10 @@ func (n notice) text() string {
 	if !*n.Complete {
 		state = "with gaps"
 	}
-	return fmt.Sprintf("Ringside has stored %s: %d packets, %s, %.1f MiB\nIncident %s, %s\nringside incidents get %s --store %s",
+	text := fmt.Sprintf("Ringside has stored %s: %d packets, %s, %.1f MiB\nIncident %s, %s\nringside incidents get %s --store %s",
 		what, *n.Packets, state, float64(n.Bytes)/(1<<20), n.Incident, window, n.Incident, n.Store)
+	if n.Verdict != nil { // first what people want to know first
+		text = fmt.Sprintf("%s: %s\n", n.Verdict.Class, n.Verdict.Sentence) + text
+	}
+	return text
 }

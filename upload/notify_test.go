@@ -68,6 +68,11 @@ func TestNotifyBodies(t *testing.T) {
 	}))
 	defer server.Close()
 	stored := func(n *Notifier) { n.Stored(noticeManifest(), noticeStored, "s3://bucket/prefix") }
+	judged := func(n *Notifier) {
+		m := noticeManifest()
+		m.Verdict = &Verdict{Class: "server-restart", Confidence: 0.9, Sentence: "redis > restarted", Impact: Impact{Flows: 3, Services: []string{"redis"}, Seconds: 1.5}}
+		n.Stored(m, noticeStored, "s3://bucket/prefix")
+	}
 	failing := func(n *Notifier) { n.Failing(noticeIncident(), "prod", "node-1", "s3://bucket/prefix") }
 	for _, test := range []struct {
 		name, format string
@@ -81,6 +86,12 @@ func TestNotifyBodies(t *testing.T) {
 			`"window":{"from":"2026-11-22T03:08:00Z","to":"2026-11-22T03:11:00Z"},"store":"s3://bucket/prefix","bytes":7,` +
 			`"failing_since":"2026-11-22T03:11:00Z","error":"access denied: check the policy"}`},
 		{"stored for Slack", FormatSlack, stored, slackBody("Ringside has stored p99 &gt; 1s &amp; &lt;rising&gt;, oom on node-1 (prod): 12 packets, complete, 3.0 MiB\n" +
+			"Incident " + noticeID + ", 2026-11-22T03:08:00Z to 2026-11-22T03:11:00Z\nringside incidents get " + noticeID + " --store s3://bucket/prefix")},
+		{"stored with a verdict", "", judged, `{"version":1,"event":"stored","incident":"` + noticeID + `","cluster":"prod","node":"node-1","reasons":["p99 \u003e 1s \u0026 \u003crising\u003e","oom"],` +
+			`"window":{"from":"2026-11-22T03:08:00Z","to":"2026-11-22T03:11:00Z"},"store":"s3://bucket/prefix","packets":12,"complete":true,"bytes":3145728,` +
+			`"manifest":"cluster=prod/manifest.json","verdict":{"class":"server-restart","confidence":0.9,"sentence":"redis \u003e restarted","impact":{"flows":3,"services":["redis"],"seconds":1.5}}}`},
+		{"stored with a verdict, for Slack", FormatSlack, judged, slackBody("server-restart: redis &gt; restarted\n" +
+			"Ringside has stored p99 &gt; 1s &amp; &lt;rising&gt;, oom on node-1 (prod): 12 packets, complete, 3.0 MiB\n" +
 			"Incident " + noticeID + ", 2026-11-22T03:08:00Z to 2026-11-22T03:11:00Z\nringside incidents get " + noticeID + " --store s3://bucket/prefix")},
 		{"failing for Slack", FormatSlack, failing, slackBody("Ringside cannot store oom on node-1 (prod): s3://bucket/prefix\n" +
 			"Incident " + noticeID + ", 2026-11-22T03:08:00Z to 2026-11-22T03:11:00Z, failing since 2026-11-22T03:11:00Z: access denied: check the policy\n" +

@@ -49,11 +49,14 @@ type Outbox struct {
 	incidents Incidents
 	pins      Pins
 	timeline  Timeline
+	reporter  Reporter // nil for none
 	tell      Teller
 	log       *zap.Logger
 	limit     *rate.Limiter
 	pause     func(failures int) time.Duration
+	patience  time.Duration   // with a reporter
 	another   chan struct{}   // has a value when there is another configuration
+	reporting chan struct{}   // see attempt
 	clashes   map[string]bool // incidents in whose place another recorder's bundle is; of the goroutine of Run
 
 	mu     sync.Mutex
@@ -86,11 +89,15 @@ const (
 // NewOutbox makes an outbox over a store. Without a timeline (nil), bundles have packets only.
 func NewOutbox(cfg Config, store Store, incidents Incidents, pins Pins, timeline Timeline, tell Teller, log *zap.Logger) *Outbox {
 	o := &Outbox{incidents: incidents, pins: pins, timeline: timeline, tell: tell, log: log, limit: rate.NewLimiter(rate.Inf, maxPiece),
-		told: map[string]bool{}, clashes: map[string]bool{}, another: make(chan struct{}, 1)}
+		told: map[string]bool{}, clashes: map[string]bool{}, another: make(chan struct{}, 1), reporting: make(chan struct{}, 1)}
 	o.pause = func(failures int) time.Duration { return rand.N(min(mostPause, leastPause<<min(failures, 10))) }
+	o.patience = reportPatience
 	o.Reconfigure(cfg, store)
 	return o
 }
+
+// ReportWith has reports made for bundles. It is called before Run.
+func (o *Outbox) ReportWith(r Reporter) { o.reporter = r }
 
 // Reconfigure puts another configuration and store in force. An attempt under way is broken off and begun anew.
 func (o *Outbox) Reconfigure(cfg Config, store Store) {
@@ -238,7 +245,8 @@ func (o *Outbox) bundle(ctx context.Context, cfg Config, store Store, i trigger.
 		if err != nil {
 			return fmt.Errorf("incident %s: %w", i.ID, err)
 		}
-		a := attempt{store: store, timeline: o.timeline, limit: o.limit, compress: cfg.compression(), place: place, incident: i, sent: o.sent}
+		a := attempt{store: store, timeline: o.timeline, reporter: o.reporter, limit: o.limit, compress: cfg.compression(), place: place,
+			incident: i, sent: o.sent, reporting: o.reporting, patience: o.patience, log: o.log}
 		m, err := a.write(ctx, reader)
 		if err != nil {
 			return err

@@ -190,7 +190,7 @@ const snapshotTimeout = 10 * time.Second
 
 // notice keeps snapshots of a quiet host from being taken while something goes on.
 func (h *host) notice(e hoststate.Event) {
-	if h.taker != nil && (e.Kind == "conntrack.burst" || e.Kind == "conntrack.drop") {
+	if h.taker != nil && (e.Kind == "conntrack.burst" || e.Kind == "conntrack.drop" || e.Kind == "finding") {
 		h.taker.Disturb()
 	}
 }

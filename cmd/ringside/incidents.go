@@ -47,17 +47,22 @@ func newIncidentsCmd() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	f.storeFlags(cmd)
+	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "answer in JSON: an array of ls, an object of the others")
+	cmd.AddCommand(newIncidentsLsCmd(&f), newIncidentsShowCmd(&f), newIncidentsGetCmd(&f), newIncidentsOpenCmd(&f),
+		newIncidentsVerifyCmd(&f), newIncidentsRmCmd(&f), newIncidentsSweepCmd(&f))
+	return cmd
+}
+
+// storeFlags name the store, and how to get at it.
+func (f *incidentsFlags) storeFlags(cmd *cobra.Command) {
 	p := cmd.PersistentFlags()
 	p.StringVar(&f.store, "store", "", "s3://BUCKET/PREFIX, or a directory (default: $"+storeVariable+", else upload.to of the configuration)")
-	p.StringVarP(&f.config, "config", "c", "", "configuration file, for upload.to and its S3 settings")
+	p.StringVarP(&f.config, "config", "c", "", "configuration file")
 	p.StringVar(&f.endpoint, "endpoint", "", "URL of an S3-compatible server")
 	p.StringVar(&f.region, "region", "", "region of the bucket")
 	p.StringVar(&f.caFile, "ca-file", "", "PEM file of certificates to trust for the endpoint")
 	p.BoolVar(&f.pathStyle, "path-style", false, "put the bucket into the path, as most S3-compatible servers want it")
-	p.BoolVar(&f.json, "json", false, "answer in JSON: an array of ls, an object of the others")
-	cmd.AddCommand(newIncidentsLsCmd(&f), newIncidentsShowCmd(&f), newIncidentsGetCmd(&f), newIncidentsOpenCmd(&f),
-		newIncidentsVerifyCmd(&f), newIncidentsRmCmd(&f), newIncidentsSweepCmd(&f))
-	return cmd
 }
 
 // interruptible runs do with a context that ends at the first signal, so that temporary files are removed; the second

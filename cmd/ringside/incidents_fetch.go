@@ -21,6 +21,7 @@ type fetcher struct {
 	bundles     []upload.Bundle
 	out, errOut io.Writer
 	json        bool
+	kinds       []string // of objects; none: all
 }
 
 func newFetcher(a *upload.Archive, id string, list []upload.Bundle, cmd *cobra.Command) fetcher {
@@ -52,7 +53,7 @@ func (f *fetcher) fetch(ctx context.Context, dir string, raw bool) (list []fetch
 	var errs []error
 	for _, b := range f.bundles {
 		p := newProgress(f.errOut, b.Node)
-		files, err := f.archive.Download(ctx, b, dir, upload.DownloadOptions{Raw: raw, Progress: p.show})
+		files, err := f.archive.Download(ctx, b, dir, upload.DownloadOptions{Raw: raw, Kinds: f.kinds, Progress: p.show})
 		p.end()
 		if ctx.Err() != nil {
 			return list, errors.New("interrupted: the same command continues it")

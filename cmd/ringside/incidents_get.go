@@ -35,8 +35,8 @@ func newIncidentsGetCmd(f *incidentsFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get ID",
 		Short: "Fetch an incident's packets, verified",
-		Long: "Fetch the bundles of an incident into ./ID/NODE/: manifest.json and capture.pcapng. Every object's SHA-256 is\n" +
-			"verified, as stored and decompressed. What is damaged is named and left as NAME.bad, the rest is fetched, and the\n" +
+		Long: "Fetch the bundles of an incident into ./ID/NODE/: manifest.json, capture.pcapng, timeline.jsonl, report.json and\n" +
+			"report.html. Every object's SHA-256 is verified, as stored and decompressed. What is damaged is named and left as NAME.bad, the rest is fetched, and the\n" +
 			"exit code is 1. The same command continues what was interrupted. Exit code 3: nothing was recorded in the window.\n\n" +
 			"With -o FILE or -o - there is one capture alone, of one node or, with --merge, of all in the order of time, with\n" +
 			"interfaces named NODE/INTERFACE. A capture, and its form as pcap, keep the order of packets, and so their numbers.",
@@ -65,7 +65,7 @@ func newIncidentsGetCmd(f *incidentsFlags) *cobra.Command {
 	p := cmd.Flags()
 	p.StringVarP(&g.output, "output", "o", "", "file, directory (one that exists, or with a slash at its end), or - for standard output")
 	p.StringVar(&g.format, "format", formatPcapng, "pcapng, or pcap (classic, with nanoseconds)")
-	p.BoolVar(&g.annotated, "annotated", false, "a copy in the order of time, with the host's events between the packets, and comments at triggers and behind whatever is missing")
+	p.BoolVar(&g.annotated, "annotated", false, "a copy in the order of time, with the host's events between the packets, and comments on what the report cites, at triggers and behind whatever is missing")
 	p.BoolVar(&g.merge, "merge", false, "all nodes in one file, in the order of time")
 	p.BoolVar(&g.raw, "raw", false, "leave the objects as they are stored, compressed; into a directory only")
 	return cmd
@@ -224,7 +224,11 @@ func (g *getFlags) write(ctx context.Context, w io.Writer, list []fetched, opene
 			sources[i].Node = c.Node
 		}
 		if g.annotated {
-			sources[i].Marks = bundleMarks(c.Manifest)
+			cited, err := citedMarks(c.fetched)
+			if err != nil {
+				return err
+			}
+			sources[i].Marks = append(bundleMarks(c.Manifest), cited...)
 			if sources[i].Events, err = bundleEvents(c.fetched); err != nil {
 				return err
 			}

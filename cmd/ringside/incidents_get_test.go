@@ -299,7 +299,7 @@ func TestIncidentsOpen(t *testing.T) {
 		t.Errorf("without a display: exit code %d, %q, %q", code, out, errOut)
 	}
 	t.Setenv("DISPLAY", ":0")
-	if code, _, errOut = s.run("open", idAt(0)); code != 0 || !strings.Contains(errOut, "neither wireshark nor xdg-open") {
+	if code, _, errOut = s.run("open", idAt(0)); code != 0 || !strings.Contains(errOut, "none of [wireshark xdg-open]") {
 		t.Errorf("without a viewer: exit code %d, %q", code, errOut)
 	}
 	done := filepath.Join(dir, "done")

@@ -97,6 +97,10 @@ type incidentRow struct {
 	Packets  uint64    `json:"packets,omitempty"`
 	Bytes    int64     `json:"bytes,omitempty"` // as stored, or pinned in the spool
 	Complete *bool     `json:"complete,omitempty"`
+
+	Verdict     *upload.Verdict `json:"verdict,omitempty"`
+	ReportError string          `json:"report_error,omitempty"` // why there is no report
+
 	Problem  string    `json:"problem,omitempty"`  // of a damaged one
 	Attempts int       `json:"attempts,omitempty"` // to store it, that failed
 	Error    string    `json:"error,omitempty"`    // of the last one
@@ -169,6 +173,7 @@ func bundleRow(b upload.Bundle) incidentRow {
 	r.State, r.From, r.To = string(trigger.StateStored), m.Window.Asked.From, m.Window.Asked.To
 	r.Packets, r.Complete, r.coverage = m.Window.Coverage.Packets, &m.Window.Complete, coverageText(m)
 	r.Reasons, r.Triggers = reasons(m.Triggers)
+	r.Verdict, r.ReportError = m.Verdict, m.ReportError
 	for _, o := range m.Objects {
 		r.Bytes += o.Bytes
 	}
@@ -209,15 +214,15 @@ func (l *lsFlags) print(out io.Writer, pending, stored []incidentRow, known bool
 	}
 	clusters := slices.ContainsFunc(stored, func(r incidentRow) bool { return r.Cluster != stored[0].Cluster })
 	t := newTable(out)
-	head := []any{"INCIDENT", "NODE", "REASON", "WINDOW", "PACKETS", "SIZE", "COVERAGE"}
+	head := []any{"INCIDENT", "NODE", "REASON", "VERDICT", "WINDOW", "PACKETS", "SIZE", "COVERAGE"}
 	if clusters {
 		head = slices.Insert(head, 1, any("CLUSTER"))
 	}
 	t.row(head...)
 	for _, r := range stored {
-		cells := []any{r.Incident, r.Node, reasonText(r.Reasons), r.To.Sub(r.From), r.Packets, size(r.Bytes), r.coverage}
+		cells := []any{r.Incident, r.Node, reasonText(r.Reasons), r.class(), r.To.Sub(r.From), r.Packets, size(r.Bytes), r.coverage}
 		if r.Problem != "" {
-			cells = []any{r.Incident, r.Node, "-", "-", "-", "-", r.State + ": " + printable(r.Problem)}
+			cells = []any{r.Incident, r.Node, "-", "-", "-", "-", "-", r.State + ": " + printable(r.Problem)}
 		}
 		if clusters {
 			cells = slices.Insert(cells, 1, any(r.Cluster))
@@ -225,6 +230,17 @@ func (l *lsFlags) print(out io.Writer, pending, stored []incidentRow, known bool
 		t.row(cells...)
 	}
 	return t.flush()
+}
+
+// class is that of the verdict, in a word.
+func (r *incidentRow) class() string {
+	switch {
+	case r.Verdict != nil:
+		return orDash(printable(r.Verdict.Class))
+	case r.ReportError != "":
+		return "failed"
+	}
+	return "-" // of a recorder that made no reports
 }
 
 // why says what a pending incident waits for.

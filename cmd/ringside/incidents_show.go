@@ -121,6 +121,7 @@ func (s *shower) line(name string, texts ...string) {
 }
 
 func (s *shower) manifest(m *upload.Manifest) {
+	s.verdict(m)
 	s.line("stored", stamp(m.Created))
 	s.triggers(m)
 	w, c := m.Window, &m.Window.Coverage
@@ -141,6 +142,39 @@ func (s *shower) manifest(m *upload.Manifest) {
 	default:
 		s.line("previous", fmt.Sprintf("%s  sha256 %s", p.Incident, p.SHA256))
 	}
+}
+
+// verdict says what happened, and where the proof is.
+func (s *shower) verdict(m *upload.Manifest) {
+	v := m.Verdict
+	if v == nil {
+		if m.ReportError != "" {
+			s.line("verdict", "none was made: "+printable(m.ReportError), "to make it: ringside incidents get "+s.Incident+", and ringside analyze on what it fetched")
+		}
+		return
+	}
+	s.line("verdict", fmt.Sprintf("%s, %.0f %% sure", printable(v.Class), 100*v.Confidence), printable(v.Sentence))
+	if v.Cause != "" {
+		s.line("cause", printable(v.Cause))
+	}
+	s.line("impact", impactText(v))
+	s.line("to read on", "ringside incidents open "+s.Incident)
+}
+
+// impactText says whom it hurt.
+func impactText(v *upload.Verdict) string {
+	i, text := v.Impact, "nobody was hurt"
+	if i.Flows > 0 {
+		text = fmt.Sprintf("%d flows", i.Flows)
+		if len(i.Services) > 0 {
+			text += " to " + printable(strings.Join(i.Services, ", "))
+		}
+		text += fmt.Sprintf(", for %v", rounded(time.Duration(i.Seconds*float64(time.Second))))
+	}
+	if v.StateLost {
+		text += "; conntrack state was lost"
+	}
+	return text
 }
 
 func (s *shower) triggers(m *upload.Manifest) {

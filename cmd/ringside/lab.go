@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ringside/ringside/detect"
 	"github.com/ringside/ringside/lab"
 )
 
@@ -34,7 +35,7 @@ func newLabCmd() *cobra.Command {
 		Long: "Build pods, a node and servers in namespaces of their own, run traffic between them, record it with this very\n" +
 			"program, bring a fault about, and show what happened and what was recorded. Nothing of the machine is touched, and\n" +
 			"nothing is left behind. It needs root, and at most 20 seconds a scenario.\n" +
-			"Exit code: 0 everything that must be seen was, 1 it was not, 3 the scenario cannot run here.",
+			"Exit code: 0 everything that must be seen was and the verdict is right, 1 not so, 3 the scenario cannot run here.",
 		Example: "  sudo ringside lab\n" +
 			"  sudo ringside lab --scenario conntrack-flush --keep ./flush\n" +
 			"  sudo ringside lab --scenario all --json",
@@ -53,7 +54,7 @@ func newLabCmd() *cobra.Command {
 	p.Uint64Var(&f.seed, "seed", 0, "of everything that is random (default: drawn, and shown)")
 	p.IntVar(&f.runs, "runs", 1, "how often, each with another seed")
 	p.StringVar(&f.keep, "keep", "", "directory for bundle, configuration, log and result of each run")
-	p.BoolVar(&f.json, "json", false, "results as JSON; of several runs, one a line")
+	p.BoolVar(&f.json, "json", false, "results as JSON; of several runs, one a line, and then their summary")
 	p.BoolVar(&f.list, "list", false, "show the scenarios and their variants")
 	return cmd
 }
@@ -101,6 +102,7 @@ func (f *labFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		return exitWith(exitUsage, errors.New("the laboratory makes namespaces, which needs root: sudo ringside lab"))
 	}
 	failed, skipped := 0, 0
+	var all lab.Summary
 	for n, r := range list {
 		seed := f.seed + uint64(n)
 		if f.seed == 0 {
@@ -121,7 +123,13 @@ func (f *labFlags) run(ctx context.Context, cmd *cobra.Command) error {
 		if !result.Passed {
 			failed++
 		}
+		all.Add(result)
 		if err := f.show(cmd.OutOrStdout(), result, len(list) > 1); err != nil {
+			return err
+		}
+	}
+	if len(list) > 1 {
+		if err := f.sum(cmd.OutOrStdout(), &all); err != nil {
 			return err
 		}
 	}
@@ -161,13 +169,23 @@ func (f *labFlags) show(out io.Writer, r *lab.Result, many bool) error {
 	return lab.WriteReport(out, r, ok && isTerminal(file))
 }
 
+// sum shows what many runs came to.
+func (f *labFlags) sum(out io.Writer, all *lab.Summary) error {
+	if !f.json {
+		return lab.WriteSummary(out, all)
+	}
+	return json.NewEncoder(out).Encode(struct {
+		*lab.Summary `json:"summary"`
+	}{all})
+}
+
 // listScenarios shows what can be reproduced.
 func listScenarios(out io.Writer, asJSON bool) error {
 	type row struct {
-		Scenario string   `json:"scenario"`
-		Variants []string `json:"variants,omitempty"`
-		Class    string   `json:"class"`
-		Title    string   `json:"title"`
+		Scenario string       `json:"scenario"`
+		Variants []string     `json:"variants,omitempty"`
+		Class    detect.Class `json:"class"`
+		Title    string       `json:"title"`
 	}
 	var rows []row
 	for _, s := range lab.Scenarios() {

@@ -74,7 +74,7 @@ func newRootCmd() *cobra.Command {
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(newRunCmd(), newTriggerCmd(), newIncidentsCmd(), newFilterCmd(), newSpoolCmd(), newTimelineCmd(), newLabCmd(), newVersionCmd())
+	root.AddCommand(newRunCmd(), newAnalyzeCmd(), newValidateCmd(), newTriggerCmd(), newIncidentsCmd(), newFilterCmd(), newSpoolCmd(), newTimelineCmd(), newLabCmd(), newVersionCmd())
 	return root
 }
 

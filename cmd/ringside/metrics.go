@@ -30,7 +30,9 @@ type figures struct {
 	timeline func() hoststate.Stats
 	watchers func() []hoststate.WatcherStatus
 	rules    func() trigger.RulesStats
-	api      func() api.Stats
+
+	detection func() *detectionStats
+	api       func() api.Stats
 }
 
 // newMetrics serves the state of all parts as they are at each scrape; nothing is counted twice.
@@ -48,6 +50,7 @@ func newMetrics(f figures) http.Handler {
 		scrape(func(s sender) { sendConfig(s, f.reloads()) }),
 		scrape(func(s sender) { sendHost(s, f.timeline(), f.watchers()) }),
 		scrape(func(s sender) { sendRules(s, f.rules()) }),
+		scrape(func(s sender) { sendDetect(s, f.detection()) }),
 		scrape(func(s sender) { sendAPI(s, f.api()) }),
 		scrape(sendClock),
 	)
@@ -72,6 +75,10 @@ func (s sender) counter(name, help string, value uint64, labels ...string) {
 
 func (s sender) gauge(name, help string, value int64, labels ...string) {
 	s.send(prometheus.GaugeValue, name, help, float64(value), labels)
+}
+
+func (s sender) seconds(name, help string, value time.Duration, labels ...string) {
+	s.send(prometheus.GaugeValue, name, help, value.Seconds(), labels)
 }
 
 // time sends nothing for a time that is not known yet: 0 would read as 1970.

@@ -21,6 +21,9 @@ func scrapeAll(t *testing.T, c capture.Status, s rotate.Stats) string {
 		triggers: func() trigger.Stats { return trigger.Stats{} }, outbox: func() upload.OutboxStats { return upload.OutboxStats{} },
 		notifier: func() upload.NotifierStats { return upload.NotifierStats{} }, reloads: func() reloads { return reloads{} },
 		api: func() api.Stats { return api.Stats{} },
+		detection: func() *detectionStats {
+			return &detectionStats{Packets: 90, Skipped: 7, Findings: map[string]uint64{"conntrack-loss": 2}, Conversations: 41, CoveredTo: time.Now()}
+		},
 	})
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -61,6 +64,10 @@ func TestMetrics(t *testing.T) {
 		`ringside_spool_segments_total 5`,
 		`ringside_spool_queue_bytes 2.097152e+06`,
 		`ringside_spool_oldest_timestamp_seconds 1.7953740005e+09`,
+		`ringside_detect_packets_total 90`,
+		`ringside_detect_skipped_packets_total 7`,
+		`ringside_detect_findings_total{class="conntrack-loss"} 2`,
+		`ringside_detect_conversations_total 41`,
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %s", line)

@@ -148,6 +148,8 @@ var fixed = []struct {
 	{"hoststate.units", func(c *config.Config) any { return &c.Hoststate.Units }},
 	{"hoststate.logs", func(c *config.Config) any { return &c.Hoststate.Logs }},
 	{"hoststate.conntrack", func(c *config.Config) any { return &c.Hoststate.Conntrack }},
+	{"detect.enable", func(c *config.Config) any { return &c.Detect.Enable }},
+	{"detect.conversations", func(c *config.Config) any { return &c.Detect.Conversations }},
 	{"trigger.http_rate", func(c *config.Config) any { return &c.TriggerRate }},
 	{"trigger.drop_dir", func(c *config.Config) any { return &c.Trigger.DropDir }},
 }

@@ -37,7 +37,7 @@ func newRunCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			bound()
+			bound(f.cfg.Detect)
 			log, level := newLogger(f.cfg.Log, os.Stderr)
 			return record(stopSignals(f.cfg.ShutdownTimeout, log), f, log, level)
 		},
@@ -63,23 +63,33 @@ func load(path string) (f loaded, err error) {
 }
 
 // Bounds of the process beside its ring (capture.ring) and the spool's chunks (32 MiB): together they keep it within
-// ring + 64 MiB while it records, and within 40 MiB more while it stores a bundle (the parts of an upload). The
-// environment (GOMEMLIMIT, GOMAXPROCS) goes first.
+// ring + 64 MiB while it records, and within 40 MiB more while it stores a bundle (the parts of an upload). Detection has
+// memory of its own beside that, by the number of conversations. The environment (GOMEMLIMIT, GOMAXPROCS) goes first.
 const (
-	memoryLimit = 64 << 20 // of the Go runtime, bytes; soft
-	gcPercent   = 50
-	maxProcs    = 4 // readers, writer and API need no more, and must not take a large node's cores
+	memoryLimit  = 64 << 20 // of the Go runtime, bytes; soft
+	conversation = 1 << 10  // that detection takes for one, bytes
+	gcPercent    = 50
+	maxProcs     = 4 // readers, writer and API need no more, and must not take a large node's cores
+	detectProcs  = 2 // at least, with detection: on one core the kernel decides who runs, and detection's thread gives way
 )
 
-func bound() {
+func bound(d config.Detect) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
+		limit := int64(memoryLimit)
+		if d.Enable {
+			limit += int64(d.Conversations) * conversation
+		}
+		debug.SetMemoryLimit(limit)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) > maxProcs {
-		runtime.GOMAXPROCS(maxProcs)
+	if os.Getenv("GOMAXPROCS") == "" {
+		n := min(runtime.GOMAXPROCS(0), maxProcs)
+		if d.Enable {
+			n = max(n, detectProcs)
+		}
+		runtime.GOMAXPROCS(n)
 	}
 }
 
@@ -130,6 +140,9 @@ func record(ctx context.Context, f loaded, log *zap.Logger, level zap.AtomicLeve
 			spool.Close()
 		}
 	}()
+	if cfg.Detect.Enable {
+		spool.Tap() // shows everything that is captured from the beginning
+	}
 	recorder, err := capture.Open(cfg.Capture, spool, log.Named("capture"))
 	if err != nil {
 		return located(cfg, err)
@@ -150,6 +163,7 @@ type parts struct {
 	spool     *rotate.Spool
 	recorder  *capture.Capture
 	host      *host
+	detection *detection
 	describer *describer
 	engine    *trigger.Engine
 	rules     *trigger.Rules
@@ -173,6 +187,7 @@ func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Log
 	if d.host, err = openHost(cfg, spool, func() []string { return ownRings(recorder.Status()) }, log); err != nil {
 		return nil, err
 	}
+	d.detection = newDetection(cfg, spool, d.host.timeline.Emit, log.Named("detect"))
 	d.describer = &describer{status: recorder.Status, program: recorder.Program, watchers: d.host.watch.Status, started: time.Now(), log: log}
 	d.describer.configure(cfg.Capture.Services)
 	if err := d.triggers(cfg); err != nil {
@@ -187,13 +202,20 @@ func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Log
 	}
 	d.notifier = upload.NewNotifier(cfg.Upload.Notify, log.Named("notify"))
 	d.outbox = upload.NewOutbox(cfg.Upload, store, d.engine, spool, d.host.timeline, d.notifier, log.Named("upload"))
+	reports := newBundleReporter(cfg.Capture.Services)
+	d.outbox.ReportWith(reports)
 	if cfg.Trigger.DropDir != "" {
 		d.drop = trigger.NewDropDir(cfg.Trigger.DropDir, d.engine.Accept, d.engine.Suppress, log.Named("drop"))
 	}
 	d.reloader = newReloader(f.path, f.version, cfg, reconfigured{
 		level: level, capture: recorder, spool: spool, timeline: d.host.timeline, engine: d.engine, rules: d.rules, scheduler: d.scheduler,
 		notifier: d.notifier, outbox: d.outbox, open: open,
-		services: func(s []filter.Service) { d.describer.configure(s); d.host.setServices(s) },
+		services: func(s []filter.Service) {
+			d.describer.configure(s)
+			d.host.setServices(s)
+			d.detection.setServices(s)
+			reports.configure(s)
+		},
 	}, log.Named("config"))
 	if d.server, err = api.Listen(apiConfig(cfg), d.sources(), log); err != nil {
 		return nil, located(cfg, err)
@@ -224,12 +246,13 @@ func (d *parts) triggers(cfg *config.Config) (err error) {
 const storeDialTimeout = 10 * time.Second
 
 // stages are stopped from last to first: the API takes no more requests, what is ready goes to the store as far as
-// there is time, capture hands over its last chunks, the timeline and the spool write and seal.
+// there is time, capture hands over its last chunks, detection looks at them, the timeline and the spool write and seal.
 func (d *parts) stages(cfg *config.Config) []stage {
 	drain := cfg.ShutdownTimeout / 4
 	list := []stage{
 		{name: "spool", run: d.spool.Run, vital: true},
 		{name: "timeline", run: d.host.timeline.Run},
+		{name: "detection", run: d.detection.run},
 		{name: "capture", run: d.recorder.Run, vital: true},
 		{name: "triggers", run: d.engine.Run},
 		{name: "notifications", run: d.notifier.Run},
@@ -282,7 +305,8 @@ func unless(address string) string {
 func (d *parts) figures() figures {
 	return figures{
 		capture: d.recorder.Status, spool: d.spool.Stats, triggers: d.engine.Stats, outbox: d.outbox.Stats,
-		notifier: d.notifier.Stats, reloads: d.reloader.Stats, timeline: d.host.timeline.Stats, watchers: d.host.watch.Status, rules: d.rules.Stats, api: func() api.Stats { return d.server.Stats() },
+		notifier: d.notifier.Stats, reloads: d.reloader.Stats, timeline: d.host.timeline.Stats, watchers: d.host.watch.Status, rules: d.rules.Stats,
+		detection: d.detection.Stats, api: func() api.Stats { return d.server.Stats() },
 	}
 }
 
@@ -291,7 +315,7 @@ func (d *parts) sources() api.Sources {
 	return api.Sources{
 		Report: func() api.Report {
 			r := report(d.recorder.Status(), spool.Stats(), spool.Dir())
-			r.Config, r.Watchers = d.reloader.State(), d.host.watch.Status()
+			r.Config, r.Watchers, r.Detection = d.reloader.State(), d.host.watch.Status(), d.detection.report()
 			return r
 		},
 		Metrics: newMetrics(d.figures()),

@@ -167,7 +167,7 @@ func TestBadConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf("ringside: the configuration has 3 problems, nothing was started\n"+
-		"%[1]s:1: rotat: unknown key (did you mean \"rotate\"?): the keys here are cluster, node, listen, metrics_listen, hosts, tokens, tls, socket, shutdown_timeout, log, capture, rotate, trigger, hoststate, upload\n"+
+		"%[1]s:1: rotat: unknown key (did you mean \"rotate\"?): the keys here are cluster, node, listen, metrics_listen, hosts, tokens, tls, socket, shutdown_timeout, log, capture, rotate, trigger, detect, hoststate, upload\n"+
 		"%[1]s:4: rotate.every: \"30\" has no unit: write 30s for seconds, or 30m, 30h, 30d\n"+
 		"%[1]s:7: capture.services[0].ports[0]: \"70000\" is no port: ports are 1 to 65535\n", path)
 	if _, got, code := command("run", "-c", path); code != 2 || got != want {

@@ -36,7 +36,7 @@ type Packet struct {
 	Payload  int    // bytes behind the transport header, as sent; captured or not
 
 	Type, Code uint8   // ICMP
-	Quoted     *Packet // that an ICMP error quotes: Protocol, addresses and ports
+	Quoted     *Packet // that an ICMP error quotes: Protocol, addresses, ports and Seq
 }
 
 // Is says whether exactly flags are set, but for PSH.
@@ -167,4 +167,7 @@ func (p *Packet) quote(b []byte) {
 	q.Src = netip.AddrPortFrom(q.Src.Addr(), be.Uint16(b[header:]))
 	q.Dst = netip.AddrPortFrom(q.Dst.Addr(), be.Uint16(b[header+2:]))
 	p.Quoted = &Packet{Protocol: q.Protocol, TTL: q.TTL, Src: q.Src, Dst: q.Dst}
+	if q.Protocol == unix.IPPROTO_TCP && len(b) >= header+8 {
+		p.Quoted.Seq = be.Uint32(b[header+4:])
+	}
 }

@@ -64,10 +64,10 @@ func TestParse(t *testing.T) {
 			Packet{Protocol: 17, Src: netip.AddrPortFrom(client4.Addr(), 5353), Dst: netip.AddrPortFrom(server4.Addr(), 53), Payload: 100}},
 		{"ICMP", frame(t, ethernet(0x800), ip4(server4, client4, 1), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 13)}, quote4),
 			Packet{Protocol: 1, Src: netip.AddrPortFrom(server4.Addr(), 0), Dst: netip.AddrPortFrom(client4.Addr(), 0), Type: 3, Code: 13,
-				Quoted: &Packet{Protocol: 6, TTL: 63, Src: client4, Dst: server4}}},
+				Quoted: &Packet{Protocol: 6, TTL: 63, Src: client4, Dst: server4, Seq: 5}}},
 		{"ICMPv6", frame(t, ethernet(0x86dd), ip6(server6, client6, 58), &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(1, 1)}, quote6),
 			Packet{Protocol: 58, Src: netip.AddrPortFrom(server6.Addr(), 0), Dst: netip.AddrPortFrom(client6.Addr(), 0), Type: 1, Code: 1,
-				Quoted: &Packet{Protocol: 6, TTL: 63, Src: client6, Dst: server6}}},
+				Quoted: &Packet{Protocol: 6, TTL: 63, Src: client6, Dst: server6, Seq: 5}}},
 	}
 	for _, tt := range tests {
 		tt.want.TTL = 63

@@ -23,7 +23,7 @@ func (b *bench) idles(out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	s := &ours{binary: b.binary, services: "[postgres, redis, dns]"}
+	s := &ours{binary: b.binary, services: "[postgres, redis, dns]", cores: b.cores}
 	if err := s.start(ns, dir); err != nil {
 		return err
 	}

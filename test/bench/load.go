@@ -56,7 +56,7 @@ func (b *bench) loads(out io.Writer) error {
 
 func (b *bench) newSubject(name string) subject {
 	if name == "ringside" {
-		return &ours{binary: b.binary, services: wholePackets}
+		return &ours{binary: b.binary, services: wholePackets, cores: b.cores}
 	}
 	return &theirs{}
 }

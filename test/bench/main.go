@@ -21,6 +21,7 @@ type bench struct {
 	dir      string // scratch, on the file system under test
 	binary   string
 	subjects []string
+	cores    string // of Ringside
 	seconds  int
 	rounds   int
 	idle     time.Duration
@@ -33,6 +34,7 @@ func main() {
 	dir := flag.String("dir", "", "`directory` to record into (default: the temporary directory)")
 	only := flag.String("only", "", "one of load, idle, redis (default: all)")
 	subjects := flag.String("subjects", "ringside,tcpdump", "who records the loads")
+	flag.StringVar(&b.cores, "cores", recorderCore, "cores that Ringside may use, as taskset has them; the load has core 1")
 	flag.IntVar(&b.seconds, "seconds", 8, "length of each load in seconds")
 	flag.IntVar(&b.rounds, "rounds", 2, "times that each subject records each load")
 	flag.DurationVar(&b.idle, "idle", 30*time.Second, "how long to watch an idle recorder")

@@ -96,7 +96,7 @@ func (b *bench) redisRun(node *netlab.Namespace, recorded bool) (a []answers, pa
 			return nil, 0, err
 		}
 		defer os.RemoveAll(dir)
-		s := &ours{binary: b.binary, services: "[redis]"}
+		s := &ours{binary: b.binary, services: "[redis]", cores: b.cores}
 		if err := s.start(node, dir); err != nil {
 			return nil, 0, err
 		}

@@ -11,12 +11,12 @@ const mib = 1 << 20
 
 // printLoads prints a row for every run and then the ratios of the medians.
 func printLoads(out io.Writer, runs []run) error {
-	fmt.Fprintln(out, "| load | subject | CPU s | ns a packet | stored of offered packets | dropped by the kernel | packet bytes stored | file bytes | resident MiB (peak) | cached MiB |")
-	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+	fmt.Fprintln(out, "| load | subject | CPU s | ns a packet | stored of offered packets | dropped by the kernel | looked at (skipped) | packet bytes stored | file bytes | resident MiB (peak) | cached MiB |")
+	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, r := range runs {
-		fmt.Fprintf(out, "| %s | %s | %.2f | %.0f | %d of %d | %d | %d | %d | %.0f (%.0f) | %.1f |\n",
+		fmt.Fprintf(out, "| %s | %s | %.2f | %.0f | %d of %d | %d | %d (%d) | %d | %d | %.0f (%.0f) | %.1f |\n",
 			r.load, r.subject, r.cpu.Seconds(), r.perPacket(), r.stored.packets, r.offered, r.stored.dropped,
-			r.stored.bytes, r.stored.fileBytes, float64(r.memory.Now)/mib, float64(r.memory.Peak)/mib, float64(r.cached)/mib)
+			r.stored.looked, r.stored.skipped, r.stored.bytes, r.stored.fileBytes, float64(r.memory.Now)/mib, float64(r.memory.Peak)/mib, float64(r.cached)/mib)
 	}
 	fmt.Fprintln(out)
 	for _, l := range measuredLoads {

@@ -40,14 +40,19 @@ type stored struct {
 	packets, bytes int64 // bytes: of the packets themselves, without what the format adds
 	dropped        int64 // by the kernel
 	fileBytes      int64
+
+	looked, skipped int64 // by detection, of Ringside alone
 }
 
 // ours is the program under test.
 type ours struct {
 	binary   string
 	services string
+	cores    string
 	recorder *ringside.Recorder
 	dropped  float64
+
+	looked, skipped float64
 }
 
 const wholePackets = "[{name: bench, protocol: tcp, ports: [5432], payload: full}]"
@@ -55,7 +60,7 @@ const wholePackets = "[{name: bench, protocol: tcp, ports: [5432], payload: full
 func (o *ours) start(ns *netlab.Namespace, dir string) (err error) {
 	o.recorder, err = ringside.Start(ringside.Options{
 		Namespace: ns, Binary: o.binary, Dir: dir, Interfaces: "[v0]", Services: o.services, Ring: "64MiB",
-		Prefix: []string{"taskset", "-c", recorderCore},
+		Prefix: []string{"taskset", "-c", o.cores},
 	})
 	if err != nil {
 		return err
@@ -79,6 +84,8 @@ func (o *ours) stop() error {
 	if o.dropped, ok = m.Sum("ringside_capture_dropped_packets_total"); !ok {
 		err = errors.New("no metric ringside_capture_dropped_packets_total")
 	}
+	o.looked, _ = m.Sum("ringside_detect_packets_total")
+	o.skipped, _ = m.Sum("ringside_detect_skipped_packets_total")
 	return errors.Join(err, o.recorder.Stop())
 }
 
@@ -92,7 +99,7 @@ func (o *ours) result() (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
-	s := stored{dropped: int64(o.dropped)}
+	s := stored{dropped: int64(o.dropped), looked: int64(o.looked), skipped: int64(o.skipped)}
 	for _, file := range files {
 		if err := s.addSegment(file); err != nil {
 			return s, err

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { ringside.Main(m) }
 
 // pages are what is run, with the blocks of shell that each has at least.
-var pages = map[string]int{"install": 6, "triggers": 9, "store": 4, "timeline": 1, "watchers": 1}
+var pages = map[string]int{"install": 6, "triggers": 9, "store": 4, "timeline": 1, "validate": 3, "watchers": 1}
 
 // TestPages types what the pages say. The first command that fails, fails the test.
 func TestPages(t *testing.T) {

@@ -1,3 +1,3 @@
-// Package schema holds bundles' manifests to their published JSON schema, upload/manifest.schema.json, which is made
-// from the types in package upload and their comments.
+// Package schema holds what Ringside writes as JSON to the published schemas, which are made from the types and their
+// comments: manifests to upload/manifest.schema.json, reports and certificates to evidence/*.schema.json.
 package schema

@@ -20,9 +20,11 @@ type Source struct {
 	Events []Event // of the host; for pcapng in the order of time alone
 }
 
-// Mark is a comment for the packet nearest to At, or, with After, for the first one that is not before it.
+// Mark is a comment for the packet nearest to At, or, with After, for the first one that is not before it. With Frame it is
+// for that one packet, if its time is At to the nanosecond: else the mark is not of this capture, and is left out.
 type Mark struct {
 	At        time.Time // between 1970 and 2262
+	Frame     uint64    // number of the packet in the capture, from 1; 0 to go by time
 	After     bool
 	Interface string // whose packets are meant, if the capture has it; "" for all
 	Text      string

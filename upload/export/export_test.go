@@ -199,6 +199,10 @@ func TestMarks(t *testing.T) {
 		{"first after all", Mark{At: at(91), After: true}, -1},
 		{"first after, on an interface", Mark{At: at(11), After: true, Interface: "eth0"}, 2},
 		{"nearest, on another", Mark{At: at(48), Interface: "veth1"}, 3},
+		{"by number", Mark{At: at(30), Frame: 3}, 2},
+		{"by number, the first", Mark{At: at(50), Frame: 1}, 0},
+		{"by number, of another time", Mark{At: at(30), Frame: 2}, -1},
+		{"by number, behind all", Mark{At: at(90), Frame: 6}, -1},
 		{"a ring that is no interface", Mark{At: at(11), After: true, Interface: "shared"}, 3},
 	}
 	var marks []Mark

@@ -9,8 +9,12 @@ import (
 
 // marks finds the packets that marks belong to, in one walk over packets in any order.
 type marks struct {
-	all   lane            // every mark, over all packets
-	lanes map[string]lane // those of an interface, over its packets
+	all    lane              // every mark that goes by time, over all packets
+	lanes  map[string]lane   // those of an interface, over its packets
+	frames map[uint64][]Mark // those of one packet, by its number
+	number uint64            // of packets so far
+
+	comments map[int64][]string // by the packet's offset
 }
 
 // lane is marks in the order of time, and for each the packets next to it.
@@ -29,8 +33,12 @@ type hit struct {
 }
 
 func newMarks(list []Mark) *marks {
-	m := &marks{lanes: map[string]lane{}}
+	m := &marks{lanes: map[string]lane{}, frames: map[uint64][]Mark{}, comments: map[int64][]string{}}
 	for _, k := range list {
+		if k.Frame > 0 {
+			m.frames[k.Frame] = append(m.frames[k.Frame], k)
+			continue
+		}
 		p := placed{Mark: k, ns: k.At.UnixNano()}
 		m.all = append(m.all, p)
 		if k.Interface != "" {
@@ -45,8 +53,14 @@ func newMarks(list []Mark) *marks {
 	return m
 }
 
-// packet offers a packet of the interface, whose name may begin with the node's.
+// packet offers the next packet of the capture. The name of its interface may begin with the node's.
 func (m *marks) packet(ns, offset int64, name, node string) {
+	m.number++
+	for _, k := range m.frames[m.number] {
+		if k.At.UnixNano() == ns {
+			m.comments[offset] = append(m.comments[offset], k.Text)
+		}
+	}
 	if len(m.all) == 0 {
 		return
 	}
@@ -77,20 +91,19 @@ func (l lane) packet(ns, offset int64) {
 
 // resolve returns the comments of packets by their offset.
 func (m *marks) resolve() map[int64][]string {
-	comments := map[int64][]string{}
 	m.all.spread()
 	for _, l := range m.lanes {
 		l.spread()
 		for _, p := range l {
-			p.put(comments)
+			p.put(m.comments)
 		}
 	}
 	for _, p := range m.all {
 		if l, ok := m.lanes[p.Interface]; !ok || !l.seen() {
-			p.put(comments)
+			p.put(m.comments)
 		}
 	}
-	return comments
+	return m.comments
 }
 
 // spread gives every mark the nearest packets also beyond its neighbours.
