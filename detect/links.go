@@ -61,6 +61,7 @@ type newcomer struct {
 	cite          Citation
 	tries         int
 	inbound       bool // its first packet came in
+	closing       bool // its first packet was a FIN
 	settled       bool
 }
 
@@ -93,6 +94,7 @@ type move struct {
 	returned int64          // the old one went on
 	taken    bool           // the server went along: it is no loss
 	ttl      uint8          // of the client's packets
+	closing  bool           // its first segment was a FIN
 }
 
 // Bounds of what waits, and for how long it may.
@@ -127,7 +129,7 @@ func (l *links) begun(s *track.Seen) {
 		return
 	}
 	if len(l.waiting) < maxWaiting {
-		l.waiting = append(l.waiting, &newcomer{ref: refer(s.Conversation), seq: p.Seq, ack: p.Ack, end: p.End(), from: s.From, at: p.Time, inbound: p.In,
+		l.waiting = append(l.waiting, &newcomer{ref: refer(s.Conversation), seq: p.Seq, ack: p.Ack, end: p.End(), from: s.From, at: p.Time, inbound: p.In, closing: p.Flags&frame.FIN != 0,
 			cite: l.d.citation(p, "")})
 	}
 }
@@ -310,7 +312,7 @@ func (l *links) moved(n *newcomer, o *track.Conversation, route bool) {
 	before := max(o.Half[0].Last, minBefore(o.Half[1].Last, n.at))
 	m := &move{
 		old: refer(o), new: refer(c), vantage: c.Vantage, route: route, leak: !route && o.Client.Addr != c.Client.Addr,
-		idle: n.at - before, at: n.at, before: before, client: o.Client, then: c.Client, server: c.Server, service: c.Service, ttl: c.Half[track.Client].TTL,
+		idle: n.at - before, at: n.at, before: before, client: o.Client, then: c.Client, server: c.Server, service: c.Service, ttl: c.Half[track.Client].TTL, closing: n.closing,
 		lastOld: d.citeLast(o, track.Client, "the connection as it was: its client's last segment"), firstNew: n.cite,
 	}
 	what := "goes on from another port, with the same sequence numbers"

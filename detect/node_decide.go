@@ -91,6 +91,9 @@ func (l *loss) idle(s *sign) bool {
 	if s.gap < aWhile {
 		return false
 	}
+	if e := l.episodes[ConntrackExpiry]; e != nil && len(e.flows) >= lossFlows && s.gap >= e.gap-e.gap/10 {
+		return true
+	}
 	survived := max(l.survived[0][s.vantage], l.survived[1][s.vantage])
 	return s.spared >= lossFlows || s.gap >= idleAtMost && s.gap > survived+survived/5
 }
@@ -100,7 +103,7 @@ func (l *loss) idle(s *sign) bool {
 func (l *loss) spare() {
 	fresh := false
 	for _, s := range l.signs {
-		fresh = fresh || s.rule == rulePortMigration && s.gap >= aWhile && s.spared == 0
+		fresh = fresh || s.move != nil && s.gap >= aWhile && s.spared == 0
 	}
 	if !fresh {
 		return
@@ -111,7 +114,7 @@ func (l *loss) spare() {
 		}
 		h := &c.Half[track.Client]
 		for _, s := range l.signs {
-			if s.rule == rulePortMigration && s.vantage == c.Vantage && s.from == c.Client.Addr && s.ttl == h.TTL &&
+			if s.move != nil && s.vantage == c.Vantage && s.from == c.Client.Addr && s.ttl == h.TTL &&
 				c.First < s.before && h.Data > s.at && h.Progress > s.at {
 				s.spared++
 			}

@@ -9,13 +9,13 @@ import (
 func (l *loss) hit(class Class, s *sign) {
 	e := l.episodes[class]
 	if e == nil {
-		e = &episode{first: s.at, flows: map[flowKey]bool{}, findings: map[string]*Finding{}, signs: map[string][]*sign{}}
+		e = &episode{first: s.at, gap: s.gap, flows: map[flowKey]bool{}, findings: map[string]*Finding{}, signs: map[string][]*sign{}}
 		l.episodes[class] = e
 		if l.all = append(l.all, e); len(l.all) > maxEpisodes {
 			l.all = l.all[1:]
 		}
 	}
-	e.first, e.last = min(e.first, s.at), max(e.last, s.at)
+	e.first, e.last, e.gap = min(e.first, s.at), max(e.last, s.at), min(e.gap, s.gap)
 	f := e.findings[s.rule]
 	if f == nil {
 		f = &Finding{Class: class, Rule: s.rule}

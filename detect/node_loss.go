@@ -92,6 +92,7 @@ const (
 // episode is one fault: signs that belong together.
 type episode struct {
 	first, last int64
+	gap         int64 // the shortest silence before a sign, in ns
 	flows       map[flowKey]bool
 	findings    map[string]*Finding
 	signs       map[string][]*sign // those of the findings' flows

@@ -16,8 +16,8 @@ func (l *loss) sort(now int64) {
 	}
 	l.fresh = slices.DeleteFunc(l.fresh, func(m *move) bool {
 		switch {
-		case m.taken:
-			return true
+		case m.taken, m.closing && m.idle >= aWhile:
+			return true // or an idle connection whose state has expired is closed, which hurts nobody
 		case m.route:
 			l.routes = append(l.routes, m)
 			return true

@@ -80,26 +80,25 @@ func (s *Seen) expectVerdict() Expectation {
 
 // expectNoOtherFault: a false alarm costs more than a late one.
 func (s *Seen) expectNoOtherFault() Expectation {
-	blamed := func(trigger string) bool {
-		for _, c := range detect.Classes {
-			if c.Node() && c != s.Class && strings.HasPrefix(trigger, "rule: "+findingRule(c)) {
-				return true
-			}
-		}
-		return false
-	}
-	var list []string
-	for _, t := range s.ownTriggers() {
-		if blamed(t) {
-			list = append(list, t)
-		}
-	}
 	what := "the recorder finds no fault of the node"
 	if s.Class.Node() {
 		what += " but " + string(s.Class)
 	}
+	list := s.falseTriggers()
 	return Expect(what, len(list) == 0 && s.Report != nil && !s.blames(), "%d triggers: %s; the report's verdict: %s", len(list),
 		strings.Join(list, "; "), s.verdictClass())
+}
+
+// falseTriggers are those on faults of the node that there are not.
+func (s *Seen) falseTriggers() (list []string) {
+	for _, t := range s.ownTriggers() {
+		for _, c := range detect.Classes {
+			if c.Node() && c != s.Class && strings.HasPrefix(t, "rule: "+findingRule(c)) {
+				list = append(list, t)
+			}
+		}
+	}
+	return list
 }
 
 // blames says whether the verdict is a fault of the node that there is not.

@@ -22,8 +22,9 @@ type Result struct {
 	Traffic    Traffic      `json:"traffic"`
 	Recorded   Recorded     `json:"recorded"`
 
-	Verdict *evidence.Verdict `json:"verdict"`        // of the report in the bundle; null if there is none
-	Live    *Live             `json:"live,omitempty"` // of a fault of the node that was found while it was recorded
+	Verdict *evidence.Verdict `json:"verdict"`                  // of the report in the bundle; null if there is none
+	Live    *Live             `json:"live,omitempty"`           // of a fault of the node that was found while it was recorded
+	False   []string          `json:"false_triggers,omitempty"` // on faults of the node that there are not
 
 	Expectations []Expectation `json:"expectations"`
 	Passed       bool          `json:"passed"` // every expectation held
@@ -101,7 +102,7 @@ var keyKinds = []string{
 func (s *Seen) result(scenario Scenario, expectations []Expectation) *Result {
 	r := &Result{
 		Scenario: s.Scenario, Variant: s.Variant, Class: s.Class, Title: scenario.Title, Seed: s.Seed, Fault: s.Fault,
-		Parameters: s.parameters(), Traffic: s.traffic(), Recorded: s.recorded(), Live: s.live(), Expectations: expectations,
+		Parameters: s.parameters(), Traffic: s.traffic(), Recorded: s.recorded(), Live: s.live(), False: s.falseTriggers(), Expectations: expectations,
 	}
 	if s.Report != nil {
 		r.Verdict = &s.Report.Verdict

@@ -21,6 +21,7 @@ type Summary struct {
 	Matrix map[detect.Class]map[detect.Class]int `json:"matrix"`            // by the class that is due, and that of the verdict
 	Wrong  []Wrong                               `json:"wrong"`             // every verdict that is not right
 	False  int                                   `json:"false_node_faults"` // of those, the ones that blame the node
+	Alarms int                                   `json:"false_triggers"`    // runs in which the recorder triggered on a fault of the node that there was not
 	Live   LiveSummary                           `json:"live"`
 }
 
@@ -66,6 +67,9 @@ func (s *Summary) Add(r *Result) {
 		s.Matrix[w.Class] = map[detect.Class]int{}
 	}
 	s.Matrix[w.Class][w.Verdict]++
+	if len(r.False) > 0 {
+		s.Alarms++
+	}
 	switch {
 	case w.Verdict == w.Class:
 		s.Right++
@@ -122,7 +126,8 @@ func WriteSummary(out io.Writer, s *Summary) error {
 		fmt.Fprintf(table, "  %s\t%s\n", due, strings.Join(given, ", "))
 	}
 	table.Flush()
-	fmt.Fprintf(b, "\n%d of %d right (%.1f %%), %d false faults of the node\n", s.Right, s.Runs, 100*float64(s.Right)/float64(max(1, s.Runs)), s.False)
+	fmt.Fprintf(b, "\n%d of %d right (%.1f %%), %d false faults of the node; false triggers on one in %d runs\n", s.Right, s.Runs,
+		100*float64(s.Right)/float64(max(1, s.Runs)), s.False, s.Alarms)
 	if l := s.Live; l.Due > 0 {
 		fmt.Fprintf(b, "%d of %d faults of the node were triggered on while they were recorded, %d within %v of the first packet that shows them (median %s, longest %s); %d by any rule\n",
 			l.Found, l.Due, l.Prompt, prompt, l.Median, l.Max, l.Any)

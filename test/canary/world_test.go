@@ -79,8 +79,8 @@ func stored(t *testing.T, s *scene.Scene) map[string]string {
 		}
 		texts[o.Key] = string(text)
 	}
-	if keys := fmt.Sprint(texts); !strings.Contains(keys, "manifest.json") || len(texts) != 3 {
-		t.Errorf("the store has %d objects, want a manifest, a capture and a timeline", len(texts))
+	if keys := fmt.Sprint(texts); !strings.Contains(keys, "manifest.json") || len(texts) != 5 {
+		t.Errorf("the store has %d objects, want a manifest, a capture, a timeline and two reports", len(texts))
 	}
 	return texts
 }
