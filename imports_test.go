@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"detect/sequence":        {"detect/frame"},
 	"detect/series":          {},
 	"detect/track":           {"detect/frame", "detect/sequence"},
-	"evidence":               {"detect", "detect/input", "detect/series", "hoststate", "rotate"},
+	"evidence":               {"detect", "detect/frame", "detect/input", "detect/series", "hoststate", "rotate"},
 	"trigger":                {"detect", "failpoint", "hoststate", "rotate"},
 	"upload":                 {"failpoint", "hoststate", "pcapng", "rotate", "trigger"},
 	"upload/export":          {"pcapng", "trigger", "upload"},

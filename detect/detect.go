@@ -38,6 +38,7 @@ type Detector struct {
 	links    *links
 	series   *series.Table
 	rules    []rule
+	wanted   track.News // by any of them
 	loss     *loss
 	vantages []vantage
 	known    map[[2]string]uint16
@@ -100,6 +101,9 @@ func New(cfg Config) *Detector {
 	d.table.Serves, d.table.Name = d.names.serves, d.names.number
 	d.links = newLinks(d)
 	d.rules = newRules(d)
+	for _, r := range d.rules {
+		d.wanted |= r.wants()
+	}
 	return d
 }
 
@@ -117,7 +121,21 @@ func (d *Detector) Vantage(name, file string) uint16 {
 
 // Packet takes the next packet. Those of a vantage come in the order of time, but for a few milliseconds; those of
 // different vantages may be seconds apart, if Covered tells how far each one has been read.
-func (d *Detector) Packet(p *frame.Packet) {
+func (d *Detector) Packet(p *frame.Packet) { d.packet(p, d.table.Hash(p)) }
+
+// Packets takes the next packets, at most Batch, in less time than one by one.
+func (d *Detector) Packets(batch []frame.Packet) {
+	var hashes [Batch]uint64
+	d.table.Expect(batch, &hashes)
+	for i := range batch {
+		d.packet(&batch[i], hashes[i])
+	}
+}
+
+// Batch is how many packets may be handed over at a time.
+const Batch = track.Ahead
+
+func (d *Detector) packet(p *frame.Packet, hash uint64) {
 	if int(p.Vantage) >= len(d.vantages) {
 		return // nobody has announced it
 	}
@@ -141,7 +159,7 @@ func (d *Detector) Packet(p *frame.Packet) {
 	switch {
 	case p.Fragment:
 	case p.Protocol == frame.TCP:
-		d.tcp(v, p)
+		d.tcp(v, p, hash)
 	case p.Quoted:
 		d.icmp(p)
 	case p.Protocol == frame.UDP:
@@ -151,9 +169,9 @@ func (d *Detector) Packet(p *frame.Packet) {
 	}
 }
 
-func (d *Detector) tcp(v *vantage, p *frame.Packet) {
+func (d *Detector) tcp(v *vantage, p *frame.Packet, hash uint64) {
 	d.stats.TCP++
-	s := d.table.Packet(p)
+	s := d.table.Packet(p, hash)
 	if s == nil {
 		return
 	}
@@ -183,6 +201,9 @@ func (d *Detector) tcp(v *vantage, p *frame.Packet) {
 		d.names.served(s.Server, s.News&track.Accepted != 0)
 	}
 	d.count(s)
+	if s.News&d.wanted == 0 {
+		return
+	}
 	for _, r := range d.rules {
 		if s.News&r.wants() != 0 {
 			r.packet(s)

@@ -52,27 +52,6 @@ func refer(c *track.Conversation) ref { return ref{c, c.Serial} }
 // ok says whether it is still the same.
 func (r ref) ok() bool { return r.Conversation != nil && r.Serial == r.serial }
 
-// newcomer is a conversation that was first seen in its middle, and might continue another one.
-type newcomer struct {
-	ref
-	seq, ack, end uint32
-	from          int
-	at            int64
-	cite          Citation
-	tries         int
-	inbound       bool // its first packet came in
-	closing       bool // its first packet was a FIN
-	settled       bool
-}
-
-// seqPlace is where newcomers are looked for: of a server, of a side, and within the 16 MiB of sequence numbers that may be
-// on their way.
-type seqPlace struct {
-	server frame.Endpoint
-	from   uint8
-	part   uint8
-}
-
 // move is a connection that goes on under other names, or another way.
 type move struct {
 	old, new ref
@@ -107,6 +86,7 @@ const (
 	skew       = int64(3 * time.Second) // between two vantages that are read one after the other
 	copyWithin = int64(50 * time.Millisecond)
 	maxMoves   = 16384
+	maxReach   = 1 << 24 // sequence numbers that may be on their way
 	maxServed  = 4096
 )
 
@@ -192,108 +172,6 @@ func abs(n int64) int64 {
 		return -n
 	}
 	return n
-}
-
-// tick looks at the newcomers, each for a while: what it continues may be read later, where vantages are not in step.
-func (l *links) tick() {
-	d := l.d
-	if d.now-l.swapped > openedFor {
-		l.opened[1], l.opened[0], l.swapped = l.opened[0], map[uint32]ref{}, d.now
-	}
-	l.follow()
-	if len(l.waiting) == 0 {
-		return
-	}
-	now := l.waiting[:min(len(l.waiting), perTick)]
-	near := map[seqPlace][]*newcomer{}
-	for _, n := range now {
-		if n.ok() {
-			at := seqPlace{n.Server, uint8(n.from), uint8(n.seq >> 24)}
-			near[at] = append(near[at], n)
-		}
-	}
-	d.table.Each(func(o *track.Conversation) {
-		for from := range o.Half {
-			next := uint8(o.Half[from].Next >> 24)
-			for _, part := range [2]uint8{next, next - 1} {
-				for _, n := range near[seqPlace{o.Server, uint8(from), part}] {
-					if n.Conversation != o && !n.settled {
-						l.compare(n, o)
-					}
-				}
-			}
-		}
-	})
-	kept := l.waiting[:0]
-	for i, n := range l.waiting {
-		if n.tries++; i >= perTick {
-			n.tries--
-		}
-		again := n.tries == 0 || d.now-n.at < copyWithin || d.live && d.now-n.at < waitFor // in files, everything is there at once
-		if n.ok() && !n.settled && again {
-			kept = append(kept, n)
-		}
-	}
-	clear(l.waiting[len(kept):])
-	l.waiting = kept
-}
-
-// compare looks whether a newcomer is o at another vantage, or goes on where o has ended.
-func (l *links) compare(n *newcomer, o *track.Conversation) {
-	oc := &o.Half[n.from]
-	if o.Vantage == n.Vantage && (o.First >= n.at || oc.Last >= n.at+copyWithin) {
-		return // it began later, or goes on itself
-	}
-	if o.First > n.at+skew || !continues(n, o) {
-		return
-	}
-	aCopy := abs(oc.Last-n.at) < copyWithin && !track.Less(oc.Next, n.end) // that segment was seen of o as well
-	if aCopy && o.Vantage == n.Vantage {
-		l.d.vantages[n.Vantage].mixed++
-		return
-	}
-	if o.Vantage != n.Vantage && o.Client == n.Client && o.Out() == nil && o.In() == nil && n.In() == nil && n.Out() == nil && (aCopy || oc.Last >= n.at) {
-		l.join(o, n.Conversation, o.Half[track.Client].TTL, n.Half[track.Client].TTL, o.First, n.First)
-		return
-	}
-	switch {
-	case o.Vantage == n.Vantage && o.Client != n.Client && n.from == track.Client && oc.Last < n.at && !aCopy && o.Moved == 0 && o.First < n.at-copyWithin:
-		l.moved(n, o, false)
-	case o.Vantage != n.Vantage && o.Client == n.Client && n.from == track.Client && oc.Last < n.at && !aCopy && o.Moved == 0 && o.Out() == nil && l.d.leadsOut(o) && l.d.leadsOutAt(n.Vantage):
-		l.moved(n, o, true)
-	case o.Vantage != n.Vantage && o.Client != n.Client && (aCopy || oc.Last >= n.at) && o.Out() == nil && n.In() == nil && n.Out() == nil && o.In() == nil:
-		l.join(o, n.Conversation, o.Half[track.Client].TTL, n.Half[track.Client].TTL, o.First, n.First)
-	}
-}
-
-// continues says whether a newcomer's numbers, both of them, are those with which o goes on: the same connection.
-func continues(n *newcomer, o *track.Conversation) bool {
-	h, other := &o.Half[n.from], &o.Half[1-n.from]
-	if !h.KnowsNext() || o.First >= n.at && o.Vantage == n.Vantage {
-		return false
-	}
-	behind := h.Next - n.seq // 0: it goes on right there; small: sent again, or a keep-alive
-	reach := uint32(1)
-	if h.KnowsAcked() {
-		reach = max(reach, h.Next-h.Acked)
-	}
-	if n.at <= h.Last { // o went on meanwhile: what it had then is not known any more
-		reach = max(reach, 1<<17)
-	}
-	if behind > reach || reach > 1<<24 {
-		return false
-	}
-	if !h.KnowsAck() {
-		return false
-	}
-	if !other.KnowsNext() {
-		return n.ack == h.Ack
-	}
-	slack := uint32(0)
-	if n.at <= h.Last {
-		slack = 1 << 17
-	}
-	return !track.Less(n.ack+slack, h.Ack) && !track.Less(other.Next, n.ack) && (n.ack != 0 || h.Ack == 0)
 }
 
 // moved keeps that a newcomer continues o.

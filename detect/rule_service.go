@@ -29,7 +29,8 @@ func newServiceRules(d *Detector) []rule {
 type services struct {
 	base
 	servers map[frame.Endpoint]*server
-	busy    []*server // of which something happened of late
+	recent  [64]*server // of them, those that answered last, by place
+	busy    []*server   // of which something happened of late
 	callers map[caller]int64
 	held    int // entries of all servers' lists
 
@@ -198,6 +199,9 @@ func (w *services) server(c *track.Conversation, now int64) *server {
 	return e
 }
 
+// place is where a server is found among the recent ones.
+func place(e *frame.Endpoint) int { return int(e.Addr[15]^byte(e.Port)) % 64 }
+
 func (w *services) touch(e *server, now int64) {
 	e.last = max(e.last, now)
 	if !e.isBusy {
@@ -212,6 +216,7 @@ func (w *services) evict(now int64) bool {
 	for at, e := range w.servers {
 		if now-e.last > remembered && !e.isBusy {
 			delete(w.servers, at)
+			w.recent[place(&at)] = nil
 		}
 	}
 	return len(w.servers) < before

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -46,15 +47,12 @@ type lateAnswer struct {
 
 // halfOctave is the half octave of a time in ns.
 func halfOctave(ns int64) int {
-	n, limit := 0, int64(8000) // ns
-	for ns > limit && n < 46 {
-		n += 2
-		limit *= 2
+	const first = 8000 // ns
+	octave := min(bits.Len64(uint64(max(ns-1, 0)/first)), 23)
+	if octave > 0 && ns < first<<octave*3/4 {
+		return 2*octave - 1
 	}
-	if ns < limit*3/4 && n > 0 {
-		n--
-	}
-	return n
+	return 2 * octave
 }
 
 // percent is what so many of 100 answers take at most, in ns, within half an octave.
@@ -76,6 +74,15 @@ func (s *slowness) limit() int64 {
 	return max(slowAtLeast, slowTimes*s.percent(50), slowBeyond*s.percent(95))
 }
 
+// isLate says whether an answer took too long, as far as anybody knows.
+func (s *slowness) isLate(took int64) bool {
+	if took <= slowAtLeast {
+		return false
+	}
+	limit := s.limit()
+	return limit != 0 && took > limit
+}
+
 // answered takes an answer. Its time counts from the last payload of the request.
 func (w *services) answered(s *track.Seen) {
 	now := s.Packet.Time
@@ -83,16 +90,17 @@ func (w *services) answered(s *track.Seen) {
 	if asked == 0 || now < asked {
 		return
 	}
-	e := w.servers[s.Server]
-	if e == nil {
+	e := w.recent[place(&s.Server)]
+	if e == nil || e.at != s.Server {
 		if e = w.server(s.Conversation, now); e == nil {
 			return
 		}
+		w.recent[place(&s.Server)] = e
 	}
 	e.last = now
 	m := &e.answers
 	took := now - asked
-	if limit := m.limit(); limit != 0 && took > limit {
+	if m.isLate(took) {
 		client := &s.Half[track.Client]
 		if client.Progress < asked || client.Progress-asked > took/2 {
 			return // it was not acknowledged at once: the network had it

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ringside/ringside/detect"
+	"github.com/ringside/ringside/detect/frame"
 	"github.com/ringside/ringside/detect/input"
 )
 
@@ -54,9 +55,11 @@ type analysis struct {
 func (a *analysis) read(ctx context.Context, r *input.Reader) error {
 	from, to := bounds(a.o.From, a.o.To)
 	a.introduce(r)
+	batch := make([]frame.Packet, 0, detect.Batch)
 	for n := 1; ; n++ {
 		p, err := r.Next()
 		if err == io.EOF {
+			a.detector.Packets(batch)
 			a.progress(r)
 			return nil
 		}
@@ -76,7 +79,10 @@ func (a *analysis) read(ctx context.Context, r *input.Reader) error {
 			a.introduce(r)
 		}
 		p.Vantage = a.vantages[p.Vantage]
-		a.detector.Packet(p)
+		if batch = append(batch, *p); len(batch) == cap(batch) {
+			a.detector.Packets(batch)
+			batch = batch[:0]
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ const (
 // detector is what detection asks of detect.Detector.
 type detector interface {
 	Vantage(name, file string) uint16
-	Packet(*frame.Packet)
+	Packets([]frame.Packet)
 	Covered(until int64, vantages ...uint16)
 	Blind(detect.Blind)
 	Findings() []detect.Finding

@@ -12,10 +12,10 @@ import (
 // looking is a detector, and how far it has been shown what.
 type looking struct {
 	detector detector
-	known    *[]detect.Service // that it has the names of
-	evicted  uint64            // by the detectors before
-	live     detect.Live       // of the detector, after the last chunk
-	packet   frame.Packet      // filled again and again
+	known    *[]detect.Service          // that it has the names of
+	evicted  uint64                     // by the detectors before
+	live     detect.Live                // of the detector, after the last chunk
+	batch    [detect.Batch]frame.Packet // filled again and again
 
 	table *pcapng.Table
 	ids   []uint16 // vantages by interface id of the table
@@ -84,14 +84,14 @@ func (g *looking) blind(r *ringSeen, from, to int64, packets uint64, why string)
 	}
 }
 
-// packets shows those of a chunk. What cannot be read ends the chunk: capture writes whole blocks.
+// packets shows those of a chunk, some at a time. What cannot be read ends the chunk: capture writes whole blocks.
 func (g *looking) packets(l *rotate.Lease, r *ringSeen) {
 	g.learn(l.Table)
-	p := &g.packet
+	n := 0
 	for rest := l.Blocks; ; {
 		b, err := pcapng.Parse(rest)
 		if err != nil {
-			return
+			break
 		}
 		rest = rest[len(b.Raw):]
 		if b.Type != pcapng.TypePacket {
@@ -101,13 +101,18 @@ func (g *looking) packets(l *rotate.Lease, r *ringSeen) {
 		if err != nil || int(e.ID) >= len(g.ids) {
 			continue
 		}
+		p := &g.batch[n]
 		p.Time, p.Vantage, p.In, p.Out = e.NS, g.ids[e.ID], e.Flags&3 == pcapng.Inbound, e.Flags&3 == pcapng.Outbound
 		p.Decode(frame.Ethernet, e.Data, int(e.Original))
 		if g.homes[p.Vantage] != r {
 			g.move(p.Vantage, r)
 		}
-		g.detector.Packet(p)
+		if n++; n == len(g.batch) {
+			g.detector.Packets(g.batch[:])
+			n = 0
+		}
 	}
+	g.detector.Packets(g.batch[:n])
 }
 
 // learn brings the vantages up to date with the interfaces of a table.

@@ -47,7 +47,13 @@ func (b *beheld) Vantage(name, _ string) uint16 {
 	return uint16(len(b.names) - 1)
 }
 
-func (b *beheld) Packet(p *frame.Packet) {
+func (b *beheld) Packets(batch []frame.Packet) {
+	for i := range batch {
+		b.packet(&batch[i])
+	}
+}
+
+func (b *beheld) packet(p *frame.Packet) {
 	if b.fail {
 		panic("a packet that no detector likes")
 	}

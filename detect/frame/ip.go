@@ -56,12 +56,12 @@ func (p *Packet) ipv6(b []byte, length int) {
 	p.behind(h.next, b, h.at, total, h.later)
 }
 
-// ends sets the addresses of IPv4, source and destination in a row, in endpoints that are zero.
+// ends sets the addresses of IPv4, source and destination in a row, in endpoints that are zero. Their halves are written as
+// whole words, for that is how they are read.
 func ends(src, dst *Endpoint, b []byte) {
-	src.Addr[10], src.Addr[11] = 0xFF, 0xFF
-	dst.Addr[10], dst.Addr[11] = 0xFF, 0xFF
-	copy(src.Addr[12:], b[:4])
-	copy(dst.Addr[12:], b[4:8])
+	const mapped = 0xFFFF << 16 // ::ffff:0:0/96 as it lies in memory
+	le.PutUint64(src.Addr[8:], uint64(le.Uint32(b))<<32|mapped)
+	le.PutUint64(dst.Addr[8:], uint64(le.Uint32(b[4:]))<<32|mapped)
 }
 
 // unknown forgets all that was read.

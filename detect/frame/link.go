@@ -36,7 +36,10 @@ const (
 	outgoing      = 4 // PACKET_OUTGOING (linux/if_packet.h)
 )
 
-var be = binary.BigEndian
+var (
+	be = binary.BigEndian
+	le = binary.LittleEndian
+)
 
 // Known says whether frames of the link are read.
 func (l Link) Known() bool {
@@ -134,7 +137,7 @@ func tags(network uint16, rest []byte, vlan *uint16) (uint16, []byte, bool) {
 func family(data []byte) uint16 {
 	n := be.Uint32(data)
 	if n > 0xFFFF {
-		n = binary.LittleEndian.Uint32(data)
+		n = le.Uint32(data)
 	}
 	switch n {
 	case 2:

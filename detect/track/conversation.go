@@ -12,69 +12,71 @@ const (
 )
 
 // Conversation is a TCP connection at a vantage. It is the table's, and is used for another connection when it was evicted:
-// whoever keeps a pointer keeps Serial as well. Times are nanoseconds since 1970, 0 for never.
+// whoever keeps a pointer keeps Serial as well. Times are nanoseconds since 1970, 0 for never. What each packet needs comes
+// first: memory is read in lines of 64 bytes (see touch).
 type Conversation struct {
 	Serial  uint64 // unique; 0 is none
 	Vantage uint16
 	Service uint16 // as the detector numbers them
 	Guessed bool   // who is the client was told from the ports alone
+	paused  bool   // the other side has not answered yet since WentOn
+	wentOn  uint8  // whose packet that was
 	Client  frame.Endpoint
 	Server  frame.Endpoint
+	Mark    uint32 // bits of the detector's rules
+	Last    int64
 
-	First, Last int64
-	Opened      int64 // the first SYN
-	LastSYN     int64
-	Connected   int64 // the handshake was complete; of one seen from its middle, 0
-	Accepted    int64 // the first SYN with ACK
-	SYNs        uint16
-	Asked       int64  // the oldest request without an answer
-	PausedAt    int64  // the last packet before the last pause of a second or more
-	WentOn      int64  // the first packet after it
-	paused      bool   // and the other side has not answered yet
-	wentOn      uint8  // whose packet that was
-	Number      uint64 // of the first frame
-
-	Half [2]Half
-
-	Inner, Outer *Conversation // check with Linked
-	inner, outer uint64        // their serials when they were linked
+	Asked        int64         // the oldest request without an answer
+	Connected    int64         // the handshake was complete; of one seen from its middle, 0
+	Accepted     int64         // the first SYN with ACK
+	Inner, Outer *Conversation // as they were: use In and Out
+	inner, outer uint64        // their serials then
 	From         uint64        // serial of the conversation that this one is the continuation of; 0: none
-	Moved        uint64        // serial of the one that continues this one; 0: none
-	Mark         uint32        // bits of the detector's rules
 
-	offered   uint32 // sequence number of a SYN into the middle of it, until somebody goes along
+	order sequence.State
+	Half  [2]Half
+
+	First    int64
+	Opened   int64 // the first SYN
+	LastSYN  int64
+	PausedAt int64  // the last packet before the last pause of a second or more
+	WentOn   int64  // the first packet after it
+	Number   uint64 // of the first frame
+	Moved    uint64 // serial of the one that continues this one; 0: none
+	server   uint64 // hash of vantage and server
+
 	offeredAt int64  // 0: there is none
+	offered   uint32 // sequence number of a SYN into the middle of it, until somebody goes along
 	offeredBy frame.Endpoint
-
-	order  sequence.State
-	server uint64 // hash of vantage and server
+	SYNs      uint16
 }
 
-// Half is what one side has sent.
+// Half is what one side has sent. What each packet needs comes first.
 type Half struct {
 	Packets uint32
-	Bytes   uint64 // of payload, those sent again as well
+	Next    uint32 // sequence number behind everything sent
+	Ack     uint32 // the last acknowledgement number it sent
+	Acked   uint32 // the highest the other side has acknowledged
+	Stamp   uint32
+	known   uint8 // which of Next, Ack and Acked are
+	TTL     uint8 // of its last packet that was no RST
+	Stamped bool  // it has timestamps
+	Zero    bool  // its last window was closed
 
-	Base, Next uint32 // sequence numbers: of the first packet, and behind everything sent
-	Ack        uint32 // the last acknowledgement number it sent
-	Acked      uint32 // the highest the other side has acknowledged
-	known      uint8  // which of them are
+	Bytes    uint64 // of payload, those sent again as well
+	Last     int64  // any packet
+	Number   uint64 // of its last frame
+	Data     int64  // the last new payload
+	Progress int64  // when the other side last acknowledged anything new
+	Waiting  int64  // when the oldest payload that is not acknowledged was sent; 0: none is
+	Repeated uint16 // times in a row, without an acknowledgement of anything new
 
-	First, Last int64  // any packet
-	Data        int64  // the last new payload
-	Number      uint64 // of its last frame
-	Progress    int64  // when the other side last acknowledged anything new
-	Waiting     int64  // when the oldest payload that is not acknowledged was sent; 0: none is
-
+	ResetTTL   uint8  // of its first RST
+	Base       uint32 // sequence number of the first packet
 	Again      uint32 // segments sent again
-	Repeated   uint16 // times in a row, without an acknowledgement of anything new
-	RepeatedAt int64  // the first of them
+	First      int64  // any packet
+	RepeatedAt int64  // the first that was repeated
 	FIN, RST   int64
-	TTL        uint8 // of its last packet that was no RST
-	ResetTTL   uint8 // of its first RST
-	Stamped    bool  // it has timestamps
-	Stamp      uint32
-	Zero       bool // its last window was closed
 }
 
 const (
@@ -136,4 +138,9 @@ func (c *Conversation) Out() *Conversation {
 func (c *Conversation) Join(out *Conversation) {
 	c.Outer, c.outer = out, out.Serial
 	out.Inner, out.inner = c, c.Serial
+}
+
+// touch reads a word of each cache line of what a packet needs.
+func (c *Conversation) touch() uint64 {
+	return c.Serial + uint64(c.Asked) + c.order.Touch() + uint64(c.Half[0].Packets) + uint64(c.Half[0].Waiting) + uint64(c.Half[1].Packets) + uint64(c.Half[1].Waiting)
 }

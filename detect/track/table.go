@@ -26,6 +26,7 @@ type Table struct {
 	serial  uint64
 	seed    uint64
 	seen    Seen
+	touched uint64 // means nothing; what is added to it is not left out by the compiler
 	Evicted uint64
 	Total   uint64
 }
@@ -46,17 +47,36 @@ const blockSize = 256
 
 // NewTable returns an empty table for at most limit conversations.
 func NewTable(limit int) *Table {
-	n := 1 << bits.Len(uint(max(limit, 16)*2-1))
-	return &Table{index: make([]entry, n), limit: max(limit, 1), seed: rand.Uint64()}
+	return &Table{index: make([]entry, 32), limit: max(limit, 1), seed: rand.Uint64()}
 }
 
 // Len is how many conversations there are.
 func (t *Table) Len() int { return t.length }
 
-// Packet takes a TCP packet, and returns nil for one that says nothing of a conversation: an RST of one that is not
-// known begins none.
-func (t *Table) Packet(p *frame.Packet) *Seen {
-	h := t.hash(p)
+// Expect is told of the packets that come next, Ahead at most, and notes the hashes that Packet is to be given. It looks for all
+// their conversations at once: memory then answers for all in the time that it takes for one.
+func (t *Table) Expect(batch []frame.Packet, hashes *[Ahead]uint64) {
+	mask := uint64(len(t.index) - 1)
+	var positions [Ahead]uint32
+	for i := range batch {
+		hashes[i] = t.Hash(&batch[i])
+	}
+	for i := range batch { // in a loop of its own: the shorter it is, the more of it the processor does at once
+		positions[i] = t.index[hashes[i]&mask].position
+	}
+	for _, at := range positions[:len(batch)] {
+		if at != 0 {
+			t.touched += t.at(int(at) - 1).touch()
+		}
+	}
+}
+
+// Ahead is how many packets Expect takes at most.
+const Ahead = 32
+
+// Packet takes a TCP packet and its hash, and returns nil for one that says nothing of a conversation: an RST of one that is
+// not known begins none.
+func (t *Table) Packet(p *frame.Packet, h uint64) *Seen {
 	s := &t.seen
 	s.News, s.Flags, s.Value, s.Packet = 0, 0, 0, p
 	c := t.find(h, p)
@@ -110,11 +130,11 @@ func (t *Table) Packet(p *frame.Packet) *Seen {
 // was not seen: both its numbers are far from what that one had, which is over, or silent.
 func foreign(c *Conversation, from int, p *frame.Packet) bool {
 	const near, silence = 1 << 24, int64(time.Second)
-	if p.Flags&(frame.SYN|frame.RST) != 0 || p.Flags&frame.ACK == 0 || c.Live() && p.Time-c.Last < silence {
+	h, other := &c.Half[from], &c.Half[1-from]
+	if p.Seq-h.Next+near <= 2*near || p.Ack-other.Next+near <= 2*near || p.Flags&(frame.SYN|frame.RST|frame.ACK) != frame.ACK {
 		return false
 	}
-	h, other := &c.Half[from], &c.Half[1-from]
-	return h.KnowsNext() && other.KnowsNext() && p.Seq-h.Next+near > 2*near && p.Ack-other.Next+near > 2*near
+	return h.KnowsNext() && other.KnowsNext() && (!c.Live() || p.Time-c.Last >= silence)
 }
 
 // anotherAfter is for how long a connection that lives must have been silent, in ns, for a SYN with its addresses and
@@ -179,7 +199,9 @@ func (t *Table) begin(h uint64, p *frame.Packet) *Conversation {
 		if position = t.length; position%blockSize == 0 {
 			t.blocks = append(t.blocks, make([]Conversation, min(blockSize, t.limit-position)))
 		}
-		t.length++
+		if t.length++; t.length*2 > len(t.index) {
+			t.grow()
+		}
 		c = t.at(position)
 	} else {
 		position = t.victim()
@@ -196,13 +218,27 @@ func (t *Table) begin(h uint64, p *frame.Packet) *Conversation {
 	if t.Name != nil {
 		c.Service = t.Name(server)
 	}
+	t.enter(h, position)
+	return c
+}
+
+// enter puts a conversation into the index.
+func (t *Table) enter(h uint64, position int) {
 	mask := uint64(len(t.index) - 1)
 	i := h & mask
 	for t.index[i].position != 0 {
 		i = (i + 1) & mask
 	}
 	t.index[i] = entry{uint32(h >> 32), uint32(position + 1)}
-	return c
+}
+
+// grow doubles the index. It is no larger than it has to be, so that more of it is in the processor's caches.
+func (t *Table) grow() {
+	t.index = make([]entry, 2*len(t.index))
+	for i := range t.length - 1 { // all but the one that is being made
+		c := t.at(i)
+		t.enter(t.hashOf(c.Vantage, &c.Client, &c.Server), i)
+	}
 }
 
 // victim is the position of a conversation that is missed least: of a few, one that never came about or is over before
@@ -228,7 +264,7 @@ func (t *Table) victim() int {
 // unlink takes a conversation out of the index, and closes the hole (linear probing without tombstones).
 func (t *Table) unlink(c *Conversation, position int) {
 	mask := uint64(len(t.index) - 1)
-	i := t.hashOf(c.Vantage, c.Client, c.Server) & mask
+	i := t.hashOf(c.Vantage, &c.Client, &c.Server) & mask
 	for t.index[i].position != uint32(position+1) {
 		i = (i + 1) & mask
 	}
@@ -238,7 +274,7 @@ func (t *Table) unlink(c *Conversation, position int) {
 			break
 		}
 		o := t.at(int(t.index[j].position) - 1)
-		home := t.hashOf(o.Vantage, o.Client, o.Server) & mask
+		home := t.hashOf(o.Vantage, &o.Client, &o.Server) & mask
 		if (j-home)&mask >= (j-i)&mask {
 			t.index[i] = t.index[j]
 			i = j
@@ -283,11 +319,12 @@ func (t *Table) Each(f func(*Conversation)) {
 // SameServer says whether two conversations have the same server at the same vantage.
 func (c *Conversation) SameServer(o *Conversation) bool { return c.server == o.server }
 
-func (t *Table) hash(p *frame.Packet) uint64 { return t.hashOf(p.Vantage, p.Src, p.Dst) }
+// Hash is that of a packet's conversation.
+func (t *Table) Hash(p *frame.Packet) uint64 { return t.hashOf(p.Vantage, &p.Src, &p.Dst) }
 
 // hashOf is the same for both directions.
-func (t *Table) hashOf(vantage uint16, a, b frame.Endpoint) uint64 {
-	h := t.endpoint(&a) + t.endpoint(&b)
+func (t *Table) hashOf(vantage uint16, a, b *frame.Endpoint) uint64 {
+	h := t.endpoint(a) + t.endpoint(b)
 	return mix(h^uint64(vantage), 0x9E3779B97F4A7C15)
 }
 
@@ -308,5 +345,5 @@ func mix(a, b uint64) uint64 {
 // Find returns the conversation between two endpoints at a vantage, whoever is the client, or nil.
 func (t *Table) Find(vantage uint16, a, b frame.Endpoint) *Conversation {
 	p := frame.Packet{Vantage: vantage, Src: a, Dst: b}
-	return t.find(t.hash(&p), &p)
+	return t.find(t.Hash(&p), &p)
 }

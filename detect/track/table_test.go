@@ -29,7 +29,7 @@ func TestEviction(t *testing.T) {
 	serials := map[uint16]uint64{}
 	for i := range all {
 		p := frame.Packet{Time: int64(i) * int64(time.Millisecond), Protocol: frame.TCP, Flags: frame.SYN, Src: endpoint(1, uint16(20000+i)), Dst: server}
-		serials[p.Src.Port] = table.Packet(&p).Serial
+		serials[p.Src.Port] = table.Packet(&p, table.Hash(&p)).Serial
 	}
 	if table.Len() != limit || table.Evicted != all-limit || table.Total != all {
 		t.Fatalf("%d conversations, %d evicted of %d", table.Len(), table.Evicted, table.Total)
@@ -60,7 +60,7 @@ func TestLeastActive(t *testing.T) {
 			{Flags: frame.ACK, Src: endpoint(1, port), Dst: server, Seq: 1, Ack: 1},
 		} {
 			p.Time, p.Protocol = at, frame.TCP
-			table.Packet(&p)
+			table.Packet(&p, table.Hash(&p))
 		}
 	}
 	for i := range 100 {
@@ -68,7 +68,7 @@ func TestLeastActive(t *testing.T) {
 	}
 	for i := range 100_000 {
 		p := frame.Packet{Time: int64(time.Second) + int64(i), Protocol: frame.TCP, Flags: frame.SYN, Src: endpoint(uint32(2+i), 4242), Dst: server}
-		table.Packet(&p)
+		table.Packet(&p, table.Hash(&p))
 	}
 	for i := range 100 {
 		if table.Find(0, server, endpoint(1, uint16(1000+i))) == nil {
