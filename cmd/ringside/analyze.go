@@ -56,7 +56,7 @@ func newAnalyzeCmd() *cobra.Command {
 	p.StringVar(&f.at, "at", "", "only the minutes around this time: RFC 3339, now, or -5m")
 	p.DurationVar(&f.around, "around", 2*time.Minute, "how much, before and after --at")
 	p.StringVar(&f.timeline, "timeline", "", "the host's events: a timeline.jsonl, also in zstd or gzip (default: a bundle's own)")
-	p.StringVarP(&f.config, "config", "c", "", "configuration file whose services name the servers (default: those known by name)")
+	p.StringVarP(&f.config, "config", "c", "", "configuration file whose services name the servers (default: a bundle's own, else those known by name)")
 	return cmd
 }
 
@@ -106,15 +106,7 @@ func analyzeExit(class detect.Class) error {
 
 // options are those of the flags, and of the bundles among the files.
 func (f *analyzeFlags) options(args []string) (o evidence.Options, err error) {
-	services := filter.Presets()
-	if f.config != "" {
-		cfg, err := config.Load(f.config)
-		if err != nil {
-			return o, err
-		}
-		services = cfg.Capture.Services
-	}
-	o.Detect = detect.Config{Services: detectServices(services), Uplinks: f.uplinks}
+	o.Detect = detect.Config{Services: detectServices(filter.Presets()), Uplinks: f.uplinks}
 	o.Facts.Program = "ringside " + version
 	if f.at != "" {
 		at, err := parseTime(f.at, time.Now())
@@ -128,6 +120,13 @@ func (f *analyzeFlags) options(args []string) (o evidence.Options, err error) {
 	}
 	if err := addFiles(&o, args); err != nil {
 		return o, errors.Join(err, unreadable(o.Sources))
+	}
+	if f.config != "" {
+		cfg, err := config.Load(f.config)
+		if err != nil {
+			return o, err
+		}
+		o.Detect.Services = detectServices(cfg.Capture.Services)
 	}
 	if f.timeline != "" {
 		return o, addTimeline(&o, f.timeline)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/ringside/ringside/capture/filter"
+	"github.com/ringside/ringside/detect"
 	"github.com/ringside/ringside/detect/input"
 	"github.com/ringside/ringside/evidence"
 	"github.com/ringside/ringside/hoststate"
@@ -55,6 +57,7 @@ func addBundle(o *evidence.Options, dir string) error {
 	program := o.Facts.Program
 	o.Facts = bundleFacts(&m)
 	o.Facts.Program = program
+	o.Detect.Services = recordedServices(m.Recorder.Services)
 	captures, timelines := 0, 0
 	for _, object := range m.Objects {
 		switch object.Kind {
@@ -72,6 +75,17 @@ func addBundle(o *evidence.Options, dir string) error {
 		return fmt.Errorf("%s: its %s names no capture: fetch the bundle again with ringside incidents get", dir, upload.ManifestName)
 	}
 	return nil
+}
+
+// recordedServices are the names that the recorder gave servers, and so its report.
+func recordedServices(facts []upload.ServiceFact) []detect.Service {
+	var list []filter.Service
+	for _, f := range facts {
+		if s, ok := serviceOf(f); ok {
+			list = append(list, s)
+		}
+	}
+	return detectServices(list)
 }
 
 // objectPath is where an object lies: as it is stored, or as incidents get names it. A manifest is not trusted to name

@@ -6,14 +6,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/ringside/ringside/capture/filter"
 	"github.com/ringside/ringside/evidence"
 	"github.com/ringside/ringside/pcapng"
 	"github.com/ringside/ringside/upload"
@@ -161,6 +165,80 @@ func TestAnalyzeBundle(t *testing.T) {
 		if r.Incident == nil || r.Incident.Node != "n" || r.Coverage.Timeline == nil || r.Coverage.Timeline.Events != 1 || !r.Coverage.Known || len(r.Events) != 1 {
 			t.Errorf("%s: incident %+v, timeline %+v, events %+v", name, r.Incident, r.Coverage.Timeline, r.Events)
 		}
+	}
+}
+
+// TestAnalyzeBundleServices names servers as the recorder did, and so as its report, unless a configuration is named.
+func TestAnalyzeBundleServices(t *testing.T) {
+	prefix := netip.MustParsePrefix
+	recorder := []filter.Service{
+		{Name: "everything", Expression: "tcp"},
+		{Name: "elsewhere", Protocol: "tcp", Ports: []filter.PortRange{{First: 5432, Last: 5432}}, CIDRs: []netip.Prefix{prefix("192.0.2.0/24"), prefix("2001:db8::/32")}},
+		{Name: "orders-db", Protocol: "tcp", Ports: []filter.PortRange{{First: 5000, Last: 5499}, {First: 6432, Last: 6432}}},
+		{Name: "sessions", CIDRs: []netip.Prefix{prefix("10.99.0.6/32")}},
+	}
+	d := &describer{}
+	d.configure(recorder)
+	packets, dir := sharedCapture(t, lossCapture), t.TempDir()
+	manifest, err := json.Marshal(upload.Manifest{Objects: []upload.ObjectFacts{{Name: "capture-1.pcapng", Kind: upload.KindCapture}}, Recorder: upload.Recorder{Services: d.services}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, data := range map[string][]byte{upload.ManifestName: manifest, upload.CaptureName: packets} {
+		if err := os.WriteFile(filepath.Join(dir, file), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(report []byte) (list []string) {
+		var r evidence.Report
+		if err := json.Unmarshal(report, &r); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range r.Services {
+			list = append(list, s.Name)
+		}
+		return list
+	}
+	bundle := subject(t, func(w io.Writer) error { _, err := w.Write(packets); return err })
+	bundle.Manifest.Recorder.Services = d.services
+	own, err := bundleReporter{}.Report(t.Context(), bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(own.JSON); !slices.Equal(got, []string{"orders-db", "sessions"}) {
+		t.Errorf("its own report names %q", got)
+	}
+	config := writeConfig(t, `[{name: mine, ports: [5432]}]`)
+	for _, test := range []struct{ args, want []string }{
+		{nil, []string{"orders-db", "sessions"}},
+		{[]string{"-c", config}, []string{"mine", "port 6379"}},
+	} {
+		var out, errOut bytes.Buffer
+		if code := execute(append([]string{"analyze", "--json", dir}, test.args...), &out, &errOut); code != exitFailed {
+			t.Fatalf("%q: exit code %d\n%s", test.args, code, &errOut)
+		}
+		if got := names(out.Bytes()); !slices.Equal(got, test.want) || slices.Contains(got, "postgres") {
+			t.Errorf("%q: the services are %q, want %q", test.args, got, test.want)
+		}
+	}
+}
+
+// TestServiceOf reads back what match says, and nothing else.
+func TestServiceOf(t *testing.T) {
+	for _, s := range filter.Presets() {
+		s.Protocol, s.Payload, s.CIDRs = "", 0, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		got, ok := serviceOf(upload.ServiceFact{Name: s.Name, Match: match(s)})
+		if !ok || !reflect.DeepEqual(got, s) {
+			t.Errorf("%q is read as %+v, %v", match(s), got, ok)
+		}
+	}
+	for _, text := range []string{"", "tcp", "tcp ports ", "tcp ports 0", "tcp ports 70000", "tcp ports 2-1", "tcp ports 1,2", "tcp ports 1 of ", "tcp ports 1 of x", "tcp of 10.0.0.1/8", "filter port 1"} {
+		if s, ok := serviceOf(upload.ServiceFact{Name: "x", Match: text}); ok {
+			t.Errorf("%q is read as %+v", text, s)
+		}
+	}
+	if s, ok := serviceOf(upload.ServiceFact{Name: "a\x1b[2J", Match: "tcp ports 1"}); ok {
+		t.Errorf("read as %+v", s)
 	}
 }
 

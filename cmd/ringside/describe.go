@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -80,7 +81,7 @@ func (d *describer) describe() json.RawMessage {
 	return b
 }
 
-// match is the service as a configuration would say it.
+// match is the service as a configuration would say it; serviceOf reads it.
 func match(s filter.Service) string {
 	if s.Expression != "" {
 		return "filter " + s.Expression
@@ -101,6 +102,38 @@ func match(s filter.Service) string {
 		text += " of " + join(s.CIDRs, netip.Prefix.String)
 	}
 	return text
+}
+
+// serviceOf reads back what match has said, but for the protocol, which names nothing. It is false of a filter, and of what
+// match would not say: a manifest is not trusted.
+func serviceOf(f upload.ServiceFact) (s filter.Service, ok bool) {
+	s.Name = f.Name
+	text, cidrs, hasCIDRs := strings.Cut(f.Match, " of ")
+	_, ports, hasPorts := strings.Cut(text, " ports ")
+	if hasPorts {
+		for text := range strings.SplitSeq(ports, ", ") {
+			first, last, ranged := strings.Cut(text, "-")
+			if !ranged {
+				last = first
+			}
+			a, err := strconv.ParseUint(first, 10, 16)
+			b, errLast := strconv.ParseUint(last, 10, 16)
+			if err != nil || errLast != nil {
+				return s, false
+			}
+			s.Ports = append(s.Ports, filter.PortRange{First: uint16(a), Last: uint16(b)})
+		}
+	}
+	if hasCIDRs {
+		for text := range strings.SplitSeq(cidrs, ", ") {
+			c, err := netip.ParsePrefix(text)
+			if err != nil {
+				return s, false
+			}
+			s.CIDRs = append(s.CIDRs, c)
+		}
+	}
+	return s, len(s.Validate()) == 0
 }
 
 func join[T any](list []T, text func(T) string) string {

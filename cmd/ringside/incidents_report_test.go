@@ -58,7 +58,7 @@ func (s testStore) addReported(t *testing.T, p upload.Place, capture []byte) upl
 	s.add(t, p, capture, func(m *upload.Manifest) {
 		m.Window.Coverage.Missing = nil
 		var err error
-		r, err = newBundleReporter(nil).Report(t.Context(), upload.Subject{
+		r, err = bundleReporter{}.Report(t.Context(), upload.Subject{
 			Manifest: m, Capture: bytes.NewReader(capture), Events: func(func(hoststate.Event) error) error { return nil },
 		})
 		if err != nil {

@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ringside/ringside/capture/filter"
 	"github.com/ringside/ringside/detect"
 	"github.com/ringside/ringside/detect/input"
 	"github.com/ringside/ringside/evidence"
@@ -21,32 +19,14 @@ import (
 // machine does, for this is beside the recorder. What is beyond it is counted in the report.
 const reportConversations = 16384
 
-// bundleReporter makes the reports of bundles, within the recorder.
-type bundleReporter struct {
-	mu       sync.Mutex
-	services []detect.Service
-}
-
-func newBundleReporter(services []filter.Service) *bundleReporter {
-	b := &bundleReporter{}
-	b.configure(services)
-	return b
-}
-
-// configure takes over the services that are recorded from now on.
-func (b *bundleReporter) configure(services []filter.Service) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.services = detectServices(services)
-}
+// bundleReporter makes the reports of bundles, within the recorder. What a bundle says of itself names its servers, so that
+// analysing it by hand says the same.
+type bundleReporter struct{}
 
 // Report works on a thread of the least priority, which ends with the goroutine: it has time, and the rings have not.
-func (b *bundleReporter) Report(ctx context.Context, s upload.Subject) (r upload.Reported, err error) {
+func (bundleReporter) Report(ctx context.Context, s upload.Subject) (r upload.Reported, err error) {
 	runtime.LockOSThread()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19) // of the thread, on Linux; without it, it is fair at least
-	b.mu.Lock()
-	services := b.services
-	b.mu.Unlock()
 	facts := bundleFacts(s.Manifest)
 	var held heldEvents
 	if err := s.Events(held.add); err != nil {
@@ -55,7 +35,7 @@ func (b *bundleReporter) Report(ctx context.Context, s upload.Subject) (r upload
 	held.into(&facts)
 	report, err := evidence.Analyze(ctx, evidence.Options{
 		Sources: []input.Source{{Name: upload.CaptureName, In: s.Capture, Size: s.Manifest.Objects[0].PlainBytes}},
-		Detect:  detect.Config{Services: services, Conversations: reportConversations},
+		Detect:  detect.Config{Services: recordedServices(s.Manifest.Recorder.Services), Conversations: reportConversations},
 		Facts:   facts,
 	})
 	if err != nil {

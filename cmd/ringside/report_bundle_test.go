@@ -40,7 +40,7 @@ func TestBundleReport(t *testing.T) {
 	s.Events = func(each func(hoststate.Event) error) error {
 		return errors.Join(each(hoststate.Event{Kind: "observation", Text: "x", Time: recorded}), errors.New("the disk failed"))
 	}
-	r, err := newBundleReporter(nil).Report(t.Context(), s)
+	r, err := bundleReporter{}.Report(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestBundleReportEnds(t *testing.T) {
 		cancel()
 		return errors.Join(err, writeConversations(w, 1<<40, 100))
 	})
-	if _, err := newBundleReporter(nil).Report(ctx, s); !errors.Is(err, context.Canceled) {
+	if _, err := (bundleReporter{}).Report(ctx, s); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ends with %v", err)
 	}
 }
@@ -99,7 +99,7 @@ func TestBundleReportMemory(t *testing.T) {
 		}
 	})
 	s := subject(t, func(w io.Writer) error { return writeConversations(w, 400_000, 30_000) })
-	r, err := newBundleReporter(nil).Report(t.Context(), s)
+	r, err := bundleReporter{}.Report(t.Context(), s)
 	close(done)
 	all.Wait()
 	if err != nil {

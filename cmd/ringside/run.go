@@ -202,8 +202,7 @@ func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Log
 	}
 	d.notifier = upload.NewNotifier(cfg.Upload.Notify, log.Named("notify"))
 	d.outbox = upload.NewOutbox(cfg.Upload, store, d.engine, spool, d.host.timeline, d.notifier, log.Named("upload"))
-	reports := newBundleReporter(cfg.Capture.Services)
-	d.outbox.ReportWith(reports)
+	d.outbox.ReportWith(bundleReporter{})
 	if cfg.Trigger.DropDir != "" {
 		d.drop = trigger.NewDropDir(cfg.Trigger.DropDir, d.engine.Accept, d.engine.Suppress, log.Named("drop"))
 	}
@@ -214,7 +213,6 @@ func wire(f loaded, spool *rotate.Spool, recorder *capture.Capture, log *zap.Log
 			d.describer.configure(s)
 			d.host.setServices(s)
 			d.detection.setServices(s)
-			reports.configure(s)
 		},
 	}, log.Named("config"))
 	if d.server, err = api.Listen(apiConfig(cfg), d.sources(), log); err != nil {
