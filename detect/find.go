@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ringside/ringside/detect/frame"
@@ -50,7 +51,7 @@ func (f *Finding) add(w Flow) {
 		f.Last = w.Last
 	}
 	for _, c := range w.Citations {
-		if len(f.Citations) < MaxCitations {
+		if len(f.Citations) < MaxCitations && !slices.Contains(f.Citations, c) {
 			f.Citations = append(f.Citations, c)
 		}
 	}

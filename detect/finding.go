@@ -52,7 +52,7 @@ type Finding struct {
 	Confidence float64   `json:"confidence"` // 0 to 1
 	First      time.Time `json:"first"`      // of what it rests on
 	Last       time.Time `json:"last"`
-	Text       string    `json:"text"` // one sentence
+	Text       string    `json:"text"` // one sentence, without a full stop
 
 	Flows     []Flow     `json:"flows"` // at most MaxFlows of them
 	Count     int        `json:"count"` // of all flows
@@ -78,7 +78,7 @@ const (
 
 // Flow is a conversation that a finding is about.
 type Flow struct {
-	Protocol  string    `json:"protocol,omitempty"` // udp, or tcp
+	Protocol  string    `json:"protocol,omitempty"` // udp; empty for tcp
 	Src       string    `json:"src"`                // the client, as the vantage saw it: address:port
 	Dst       string    `json:"dst"`                // the server
 	Service   string    `json:"service,omitempty"`

@@ -127,6 +127,10 @@ func (l *clients) tellExit(w *services, addr [16]byte, list []*ending, hard int)
 	if hard >= someFlows {
 		f.Confidence = 0.85
 	}
-	f.Text = fmt.Sprintf("%s ended all its %s within %s, %d of them in the middle of things, and began nothing afterwards.",
-		hosts(map[[16]byte]int64{addr: 0}), some(f.Count, "connection"), seconds(int64(f.Last.Sub(f.First))), hard)
+	middle := ""
+	if hard > 0 {
+		middle = fmt.Sprintf(", %d of them in the middle of things", hard)
+	}
+	f.Text = fmt.Sprintf("%s ended all its %s within %s%s, and began nothing afterwards",
+		hosts(map[[16]byte]int64{addr: 0}), some(f.Count, "connection"), seconds(int64(f.Last.Sub(f.First))), middle)
 }

@@ -173,7 +173,6 @@ func (w *services) decide(s *story, class Class, rule string, list []*failing, n
 	if alive {
 		g.Text += ", while connections that were there went on"
 	}
-	g.Text += "."
 }
 
 // lastUnanswered is when the last SYN was sent that nobody answered, as far as is known.

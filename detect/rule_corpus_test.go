@@ -199,7 +199,7 @@ func TestServiceCitations(t *testing.T) {
 				if f.Class != c.class {
 					continue
 				}
-				if f.Text == "" || !strings.HasSuffix(f.Text, ".") || f.Rule == "" || f.Last.Before(f.First) {
+				if f.Text == "" || strings.HasSuffix(f.Text, ".") || f.Rule == "" || f.Last.Before(f.First) {
 					t.Errorf("incomplete finding: %+v", f)
 				}
 				for _, w := range f.Flows {

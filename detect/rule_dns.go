@@ -188,5 +188,4 @@ func (r *dnsFailure) judge(e *nameServer, now int64) {
 	if e.wellOnce {
 		g.Text += "; before, it had answered"
 	}
-	g.Text += "."
 }

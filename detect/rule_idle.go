@@ -50,7 +50,7 @@ func (w *services) idled(e *server, now int64) {
 		e.idle.tell(d, ServerIdleTimeout, "closed-when-idle", h.Conversation, f, h.at)
 	}
 	e.idle.finding.Confidence = 0.9
-	e.idle.finding.Text = fmt.Sprintf("%s ended %s with FIN after %s of silence or more; the next request was answered with RST.",
+	e.idle.finding.Text = fmt.Sprintf("%s ended %s with FIN after %s of silence or more; the next request was answered with RST",
 		e.at, some(e.idle.finding.Count, "connection"), seconds(limit))
 }
 

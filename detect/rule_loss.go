@@ -151,6 +151,6 @@ func (l *losses) judge(w *services, now int64) {
 		}
 	}
 	l.finding.Confidence = max(l.finding.Confidence, 0.85)
-	l.finding.Text = fmt.Sprintf("Of %s, %d of %d segments with payload within %s were sent again and then acknowledged: the network loses packets.",
+	l.finding.Text = fmt.Sprintf("of %s, %d of %d segments with payload within %s were sent again and then acknowledged: the network loses packets",
 		some(len(flows), "connection"), n, data, seconds(now-before.at))
 }

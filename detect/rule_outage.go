@@ -185,7 +185,7 @@ func (o *outages) judge(w *services) {
 	}
 	f := o.finding
 	f.Confidence = 0.92
-	f.Text = fmt.Sprintf("Nothing came in from %s for %s, while %s sent again; then %s went on under the same names.",
+	f.Text = fmt.Sprintf("nothing came in from %s for %s, while %s sent again; then %s went on under the same names",
 		hosts(o.now.hosts), seconds(resumed-o.now.from), some(f.Count, "connection"), some(len(flows), "connection"))
 }
 
@@ -227,7 +227,7 @@ func (o *outages) end(w *services) {
 	if len(o.now.hosts) > 1 {
 		o.finding.Confidence = 0.6
 	}
-	o.finding.Text = fmt.Sprintf("Nothing came in from %s for the last %s of the capture, while %s sent again.",
+	o.finding.Text = fmt.Sprintf("nothing came in from %s for the last %s of the capture, while %s sent again",
 		hosts(o.now.hosts), seconds(now-from), some(n, "connection"))
 }
 

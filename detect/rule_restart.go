@@ -191,7 +191,7 @@ func (e *server) doubt() {
 		return
 	}
 	f.Class, f.Rule = Suspect, "reset-without-absence"
-	f.Text = fmt.Sprintf("%s of %s were answered with RST within %s, and the server was never away: it, or a translation on the way to it, has forgotten them.",
+	f.Text = fmt.Sprintf("%s of %s were answered with RST within %s, and the server was never away: it, or a translation on the way to it, has forgotten them",
 		some(f.Count, "connection"), e.at, seconds(int64(f.Last.Sub(f.First))))
 }
 
@@ -248,5 +248,4 @@ func (w *services) tellRestart(e *server, h *ending, now int64) {
 	if away > 0 {
 		g.Text += fmt.Sprintf(", and did not take %s that followed", some(away, "new one"))
 	}
-	g.Text += "."
 }

@@ -218,7 +218,6 @@ func (w *services) tellSlow(e *server, s *story, class Class, from, to, now int6
 	g.Text = fmt.Sprintf("%s acknowledged requests of %s at once and answered up to %s later; before, half of its answers took no more than %s, and nearly all no more than %s",
 		e.at, some(g.Count, "connection"), seconds(worst), short(m.percent(50)), short(m.percent(95)))
 	if class == ServerSlow {
-		g.Text += "."
 		return
 	}
 	n := 0
@@ -229,7 +228,7 @@ func (w *services) tellSlow(e *server, s *story, class Class, from, to, now int6
 			w.tellCall(s, class, "answered-late", c, now)
 		}
 	}
-	g.Text += fmt.Sprintf("; meanwhile SYNs of %s had to be sent again.", some(n, "new connection"))
+	g.Text += fmt.Sprintf("; meanwhile SYNs of %s had to be sent again", some(n, "new connection"))
 }
 
 // short is a length of time that may be much less than a second.

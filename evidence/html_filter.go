@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -12,10 +13,10 @@ import (
 
 // conversation is a display filter of Wireshark for all packets of a flow, by each name that it had: as the client's side
 // knows it, as the server does, and under the port it went on from. It is "" if none of them is an address.
-func conversation(f detect.Flow, protocol string) string {
+func conversation(f detect.Flow) string {
 	var names []string
 	for _, client := range []string{f.Src, f.Inner, f.Then} {
-		if s := between(client, f.Dst, protocol); s != "" && !slices.Contains(names, s) {
+		if s := between(client, f.Dst, cmp.Or(f.Protocol, "tcp")); s != "" && !slices.Contains(names, s) {
 			names = append(names, s)
 		}
 	}

@@ -44,12 +44,8 @@ func hits(r *Report, most int) (list []shownFlow, more int) {
 
 // prepare fills in what the page says of a flow.
 func (h *shownFlow) prepare(r *Report) {
-	protocol := "tcp"
-	if h.Class == detect.DNSFailure {
-		protocol = "udp"
-	}
 	h.Cited, h.More = first(h.Citations, maxCited)
-	h.Filter = conversation(h.Flow, protocol)
+	h.Filter = conversation(h.Flow)
 	h.Inside = h.Inner != ""
 	if h.Inner == h.Src {
 		h.Inner = "" // it was not translated

@@ -58,7 +58,7 @@ func goldenIncident() *Report {
 	}, chain...)
 	loss := detect.Finding{
 		Class: detect.ConntrackLoss, Rule: "port-migration", Confidence: 0.97, First: goldenFault, Last: sinceFault(14700 * time.Millisecond), Count: 41,
-		Text:     "41 flows went on in mid-stream from another port within 4 ms of each other, and the server, which knew nothing of them, answered RST.",
+		Text:     "41 flows went on in mid-stream from another port within 4 ms of each other, and the server, which knew nothing of them, answered RST",
 		Services: []string{"orders-db", "sessions-cache"},
 	}
 	for i := range 41 {
@@ -67,7 +67,7 @@ func goldenIncident() *Report {
 	loss.Citations = loss.Flows[0].Citations
 	probes := detect.Finding{
 		Class: detect.ConnectRejected, Rule: "refused-once", Confidence: 0.3, First: sinceFault(-20 * time.Second), Last: sinceFault(-20 * time.Second), Count: 1,
-		Text: "One connection to 10.0.9.44:9100 was refused, and the next one was not.", Services: []string{"node-exporter"}, Citations: []detect.Citation{},
+		Text: "one connection to 10.0.9.44:9100 was refused, and the next one was not", Services: []string{"node-exporter"}, Citations: []detect.Citation{},
 		Flows: []detect.Flow{{Src: "10.0.3.17:40112", Dst: "10.0.9.44:9100", Service: "node-exporter", Interface: "ens5", Fate: detect.Refused,
 			First: sinceFault(-20 * time.Second), Last: sinceFault(-20 * time.Second)}},
 	}

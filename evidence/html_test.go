@@ -170,10 +170,11 @@ func TestConversation(t *testing.T) {
 			"(ipv6.addr == 2001:db8::1 && tcp.port == 1 && ipv6.addr == 2001:db8::2 && tcp.port == 3) || (ipv6.addr == fd00::1 && tcp.port == 2 && ipv6.addr == 2001:db8::2 && tcp.port == 3)"},
 		{"zone", detect.Flow{Src: "[fe80::1%eth0]:1", Dst: "[fe80::2%eth0]:3"}, "ipv6.addr == fe80::1 && tcp.port == 1 && ipv6.addr == fe80::2 && tcp.port == 3"},
 		{"mapped", detect.Flow{Src: "[::ffff:10.0.0.1]:1", Dst: server}, "ip.addr == 10.0.0.1 && tcp.port == 1 && ip.addr == 10.0.9.1 && tcp.port == 5432"},
+		{"UDP", detect.Flow{Protocol: "udp", Src: "10.0.3.17:4000", Dst: "10.0.9.1:53"}, "ip.addr == 10.0.3.17 && udp.port == 4000 && ip.addr == 10.0.9.1 && udp.port == 53"},
 		{"no address", detect.Flow{Src: "' || rm -rf /", Dst: server}, ""},
 		{"nothing", detect.Flow{}, ""},
 	} {
-		if got := conversation(test.flow, "tcp"); got != test.want {
+		if got := conversation(test.flow); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
@@ -209,7 +210,7 @@ func FuzzConversation(f *testing.F) {
 	f.Add("10.0.0.1:1", "[::1%a'b]:2", "x")
 	allowed := regexp.MustCompile(`^[a-z0-9.: =&|()]*$`)
 	f.Fuzz(func(t *testing.T, a, b, c string) {
-		if got := conversation(detect.Flow{Src: a, Dst: b, Inner: c, Then: b}, "tcp"); !allowed.MatchString(got) {
+		if got := conversation(detect.Flow{Src: a, Dst: b, Inner: c, Then: b}); !allowed.MatchString(got) {
 			t.Errorf("%q", got)
 		}
 	})

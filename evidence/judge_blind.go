@@ -24,7 +24,7 @@ func (q *inquiry) blind() string {
 		return "the recording holds no packet"
 	}
 	if c := q.claims[detect.RecorderBlind]; c != nil && c.sure >= enough(detect.RecorderBlind) {
-		return clean(c.findings[0].Text)
+		return c.findings[0].Text
 	}
 	if share(s.Skipped, s.Packets) >= unseenShare {
 		return fmt.Sprintf("%s of the recording were not looked at", count(int(s.Skipped), "packet"))
@@ -37,7 +37,7 @@ func (q *inquiry) blind() string {
 		return fmt.Sprintf("of %s, %s are not recorded in full", span(length), span(dark))
 	}
 	if c := q.suspect(); c != nil && q.darkAt(c) {
-		return "something is suspect, and not all packets around it were recorded: " + clean(c.findings[0].Text)
+		return "something is suspect, and not all packets around it were recorded: " + c.findings[0].Text
 	}
 	return ""
 }

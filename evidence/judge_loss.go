@@ -70,6 +70,27 @@ func (q *inquiry) expired() {
 	}
 }
 
+// idleLost turns expiry into a loss where the entries of its flows were lost: only idle flows noticed.
+func (q *inquiry) idleLost() {
+	c := q.claims[detect.ConntrackExpiry]
+	if c == nil || c.agreed {
+		return
+	}
+	for _, l := range q.history.losses {
+		n := 0
+		for _, h := range c.hits {
+			if l.names[h.name] && !h.First.Before(l.from.Add(-slack)) {
+				n++
+			}
+		}
+		if n > 0 && 2*n >= len(c.hits) && !q.explained(l) {
+			q.lost = l
+			q.turn(detect.ConntrackExpiry, detect.ConntrackLoss, 0.97)
+			return
+		}
+	}
+}
+
 // lossFelt finds flows that lost their entries and then were reset or fell silent, whatever rules took that for.
 func (q *inquiry) lossFelt() {
 	if q.claims[detect.ConntrackLoss].holds() || q.claims[detect.NATRulesLoss].holds() {

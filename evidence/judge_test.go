@@ -39,7 +39,7 @@ func outside(list []detect.Flow, inner bool) (translated []detect.Flow) {
 }
 
 func finding(class detect.Class, rule string, sure float64, lists ...[]detect.Flow) detect.Finding {
-	f := detect.Finding{Class: class, Rule: rule, Confidence: sure, First: after(30), Last: after(30), Text: "something was seen."}
+	f := detect.Finding{Class: class, Rule: rule, Confidence: sure, First: after(30), Last: after(30), Text: "something was seen"}
 	for _, list := range lists {
 		f.Flows = append(f.Flows, list...)
 	}

@@ -21,6 +21,7 @@ var weights = []struct {
 }{
 	{"the timeline tells of the loss that packets show", (*inquiry).lossTold},
 	{"entries expired, and were not lost", (*inquiry).expired},
+	{"entries of flows that only had been idle were lost, and did not expire", (*inquiry).idleLost},
 	{"rules of address translation went", (*inquiry).rulesTold},
 	{"flows whose entries were lost were hit, whatever that looks like", (*inquiry).lossFelt},
 	{"policy rules or routes went", (*inquiry).routesTold},

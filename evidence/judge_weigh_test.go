@@ -13,6 +13,7 @@ import (
 // TestTimeline is how what the host did changes what packets alone would say.
 func TestTimeline(t *testing.T) {
 	migrated := finding(detect.ConntrackLoss, "port-migration", 0.9, flows(4, "orders-db", detect.Reset))
+	idle := finding(detect.ConntrackExpiry, "idle-migration", 0.9, flows(4, "orders-db", detect.Reset))
 	blind := timeline()
 	blind.Coverage.Timeline.Complete = false
 	restarted := finding(detect.ServerRestart, "known-reset", 0.9, flows(4, "orders-db", detect.Reset))
@@ -62,6 +63,10 @@ func TestTimeline(t *testing.T) {
 		{"entries that the table lacks, and of which no event tells", []detect.Finding{migrated}, timeline(dropped(4)), detect.ConntrackLoss, [2]float64{0.95, 1}, true,
 			"no event tells who destroyed it", []string{"conntrack.drop"}, ""},
 		{"entries expired", []detect.Finding{migrated}, timeline(expiry(migrated.Flows)...), detect.ConntrackExpiry, [2]float64{0.97, 1}, false, "", nil, ""},
+		{"lost, and only idle flows notice", []detect.Finding{idle}, timeline(burst(conntrack, idle.Flows)...), detect.ConntrackLoss, [2]float64{0.97, 1}, true,
+			"conntrack (pid 29531) destroyed it", []string{"conntrack.burst"}, ""},
+		{"idle flows, while others were lost", []detect.Finding{idle}, timeline(burst(conntrack, flows(4, "sessions-cache", ""))...), detect.ConntrackExpiry,
+			[2]float64{0.9, 0.9}, false, "", nil, ""},
 		{"others expired", []detect.Finding{migrated}, timeline(expiry(flows(1, "sessions-cache", ""))...), detect.ConntrackLoss, [2]float64{0.6, 0.65}, true, "", nil, ""},
 		{"expired, and lost too", []detect.Finding{migrated}, timeline(join(expiry(flows(4, "sessions-cache", "")), burst(conntrack, migrated.Flows))...),
 			detect.ConntrackLoss, [2]float64{0.99, 1}, true, "conntrack (pid 29531) destroyed it", []string{"conntrack.burst"}, ""},

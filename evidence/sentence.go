@@ -234,7 +234,7 @@ func (q *inquiry) nothing(v Verdict) string {
 		}
 	}
 	if c := q.suspect(); c != nil {
-		s += "; something is suspect, and packets do not show what: " + clean(c.findings[0].Text)
+		s += "; something is suspect, and packets do not show what: " + c.findings[0].Text
 	}
 	if why := q.gaps(); why != "" {
 		s += "; " + why + ", and of that nothing is known"

@@ -55,7 +55,7 @@ func printFindings(b *bytes.Buffer, r *evidence.Report) {
 			fmt.Fprintf(b, "    %s\n", flowText(flow))
 		}
 		if more := f.Count - shownFlows; more > 0 && len(f.Flows) > shownFlows {
-			fmt.Fprintf(b, "    and %d more flows\n", more)
+			fmt.Fprintf(b, "    and %d more\n", more)
 		}
 		printCitations(b, f.Citations, len(r.Files) > 1)
 	}
@@ -85,7 +85,7 @@ func printCitations(b *bytes.Buffer, list []detect.Citation, files bool) {
 	}
 	t.Flush()
 	if more := len(list) - shownCitations; more > 0 {
-		fmt.Fprintf(b, "    and %d more packets (--json)\n", more)
+		fmt.Fprintf(b, "    and %d more (--json)\n", more)
 	}
 }
 
