@@ -78,16 +78,16 @@ type move struct {
 
 // Bounds of what waits, and for how long it may.
 const (
-	maxOpened  = 1 << 16
-	maxWaiting = 8192
-	perTick    = 1024
-	openedFor  = int64(4 * time.Second)
-	waitFor    = int64(4 * time.Second)
-	skew       = int64(3 * time.Second) // between two vantages that are read one after the other
-	copyWithin = int64(50 * time.Millisecond)
-	maxMoves   = 16384
-	maxReach   = 1 << 24 // sequence numbers that may be on their way
-	maxServed  = 4096
+	maxOpened   = 1 << 16
+	maxWaiting  = 8192
+	maxCompared = 64 // newcomers with a conversation: more have made up their numbers
+	openedFor   = int64(4 * time.Second)
+	waitFor     = int64(4 * time.Second)
+	skew        = int64(3 * time.Second) // between two vantages that are read one after the other
+	copyWithin  = int64(50 * time.Millisecond)
+	maxMoves    = 16384
+	maxReach    = 1 << 24 // sequence numbers that may be on their way
+	maxServed   = 4096
 )
 
 func newLinks(d *Detector) *links {

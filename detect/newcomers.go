@@ -16,7 +16,6 @@ type newcomer struct {
 	from          int
 	at            int64
 	cite          Citation
-	tries         int
 	inbound       bool // its first packet came in
 	closing       bool // its first packet was a FIN
 	settled       bool
@@ -38,15 +37,14 @@ func (l *links) tick() {
 	if len(l.waiting) == 0 {
 		return
 	}
-	now := l.waiting[:min(len(l.waiting), perTick)]
-	near, latest := bySender(now)
+	near, latest := bySender(l.waiting)
 	d.table.Each(func(o *track.Conversation) {
 		for from := range o.Half {
 			h := &o.Half[from]
 			if l.total == 1 && h.Last >= latest+copyWithin {
 				continue // it goes on itself, and there is no other vantage
 			}
-			for n := range within(near[sender{o.Server, uint8(from)}], h.Next-maxReach, maxReach) {
+			for n := range before(near[sender{o.Server, uint8(from)}], h.Next) {
 				if n.Conversation != o && !n.settled {
 					l.compare(n, o)
 				}
@@ -54,11 +52,8 @@ func (l *links) tick() {
 		}
 	})
 	kept := l.waiting[:0]
-	for i, n := range l.waiting {
-		if n.tries++; i >= perTick {
-			n.tries--
-		}
-		again := n.tries == 0 || d.now-n.at < copyWithin || d.live && d.now-n.at < waitFor // in files, everything is there at once
+	for _, n := range l.waiting {
+		again := d.now-n.at < copyWithin || d.live && d.now-n.at < waitFor // in files, everything is there at once
 		if n.ok() && !n.settled && again {
 			kept = append(kept, n)
 		}
@@ -83,18 +78,23 @@ func bySender(list []*newcomer) (near map[sender][]*newcomer, latest int64) {
 	return near, latest
 }
 
-// within yields the newcomers of a list in order whose sequence numbers are at first or up to so many behind it. They wrap.
-func within(list []*newcomer, first, many uint32) iter.Seq[*newcomer] {
+// before yields the newcomers of a list in order whose sequence numbers are next or up to maxReach before it, the nearest first.
+// They wrap.
+func before(list []*newcomer, next uint32) iter.Seq[*newcomer] {
 	return func(yield func(*newcomer) bool) {
-		at, _ := slices.BinarySearchFunc(list, first, func(n *newcomer, seq uint32) int { return cmp.Compare(n.seq, seq) })
-		for range list {
-			if at == len(list) {
-				at = 0
+		at, _ := slices.BinarySearchFunc(list, next, func(n *newcomer, next uint32) int {
+			if n.seq <= next {
+				return -1
 			}
-			if list[at].seq-first > many || !yield(list[at]) {
+			return 1
+		})
+		for range min(len(list), maxCompared) {
+			if at--; at < 0 {
+				at = len(list) - 1
+			}
+			if next-list[at].seq > maxReach || !yield(list[at]) {
 				return
 			}
-			at++
 		}
 	}
 }
