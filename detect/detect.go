@@ -65,8 +65,9 @@ type vantage struct {
 	data   uint64
 	blind  int64 // until when, of the stretch that ended last
 	paths  map[uint16]*path
-	leaves bool // the capture says of some packets that they left here: it knows directions
-	mixed  int  // connections that were seen here under two names at once: both sides of a translation
+	woke   int64 // when something was seen after a second of nothing, or at first
+	leaves bool  // the capture says of some packets that they left here: it knows directions
+	mixed  int   // connections that were seen here under two names at once: both sides of a translation
 }
 
 // rule is a signature. Its methods are called from Detector's alone.
@@ -144,6 +145,9 @@ func (d *Detector) packet(p *frame.Packet, hash uint64) {
 	d.stats.Packets++
 	if p.Time > v.clock {
 		v.clock = p.Time
+	}
+	if p.Time-v.seen > int64(time.Second) {
+		v.woke = p.Time
 	}
 	v.seen = max(v.seen, p.Time)
 	v.leaves = v.leaves || p.Out

@@ -19,8 +19,8 @@ type links struct {
 	total   int     // vantages that have had conversations
 	had     map[uint16]bool
 
-	served     map[served]passage    // where a server's connections from a vantage pass on
-	translated map[clientOf][16]byte // what address a client had towards a server
+	served     map[served]passage   // where a server's connections from a vantage pass on
+	translated map[clientOf]outward // what address a client had towards a server, as it names it, and where that was seen
 }
 
 // served is a server as a vantage nearer to its clients reaches it.
@@ -29,10 +29,33 @@ type served struct {
 	server  frame.Endpoint
 }
 
+// outward is an address that a client is translated to, and the vantage that shows it.
+type outward struct {
+	addr    [16]byte
+	vantage uint16
+}
+
 // passage is the vantage by which connections pass on, and when the youngest of them was opened.
 type passage struct {
 	to     uint16
 	opened int64
+	lately recent // when connections were
+}
+
+// recent is the last times of something.
+type recent struct {
+	at [8]int64 // in turn
+	n  uint8
+}
+
+func (r *recent) add(at int64) {
+	r.at[r.n%uint8(len(r.at))] = at
+	r.n++
+}
+
+// between says whether any of them is between two times.
+func (r *recent) between(from, to int64) bool {
+	return slices.ContainsFunc(r.at[:], func(at int64) bool { return from < at && at < to })
 }
 
 // clientOf is a client of a server.
@@ -92,7 +115,7 @@ const (
 
 func newLinks(d *Detector) *links {
 	return &links{d: d, opened: [2]map[uint32]ref{{}, {}}, had: map[uint16]bool{},
-		served: map[served]passage{}, translated: map[clientOf][16]byte{}}
+		served: map[served]passage{}, translated: map[clientOf]outward{}}
 }
 
 // begun takes a conversation that was not known before this packet.
@@ -157,10 +180,12 @@ func (l *links) join(a, b *track.Conversation, ttlA, ttlB uint8, atA, atB int64)
 		clear(l.served)
 		clear(l.translated)
 	}
-	last := l.served[served{in.Vantage, out.Server}]
-	l.served[served{in.Vantage, out.Server}] = passage{out.Vantage, max(last.opened, out.Opened)}
+	way := l.served[served{in.Vantage, out.Server}]
+	way.to, way.opened = out.Vantage, max(way.opened, out.Opened)
+	way.lately.add(out.Opened)
+	l.served[served{in.Vantage, out.Server}] = way
 	if in.Client.Addr != out.Client.Addr {
-		l.translated[clientOf{in.Client.Addr, out.Server}] = out.Client.Addr
+		l.translated[clientOf{in.Client.Addr, in.Server}] = outward{out.Client.Addr, out.Vantage}
 	}
 	if ttlA != ttlB {
 		p.routed++
@@ -179,7 +204,7 @@ func (l *links) moved(n *newcomer, o *track.Conversation, route bool) {
 	d := l.d
 	c := n.Conversation
 	n.settled = true
-	if o.Half[track.Client].RST != 0 || n.inbound && d.vantages[c.Vantage].leaves || hops(c.Half[track.Client].TTL) > maxHops {
+	if o.Half[track.Client].RST|o.Half[track.Server].FIN|o.Half[track.Server].RST != 0 || n.inbound && d.vantages[c.Vantage].leaves || hops(c.Half[track.Client].TTL) > maxHops {
 		return // it was over; or its client is elsewhere, and so is whoever translates it
 	}
 	if len(l.moves) >= maxMoves {

@@ -108,7 +108,7 @@ func (l *links) compare(n *newcomer, o *track.Conversation) {
 	if o.First > n.at+skew || !continues(n, o) {
 		return
 	}
-	aCopy := abs(oc.Last-n.at) < copyWithin && !track.Less(oc.Next, n.end) // that segment was seen of o as well
+	aCopy := abs(oc.Last-n.at) < copyWithin && !track.Less(oc.Next, n.end) && !track.Less(oc.Ack, n.ack) // that segment was seen of o as well
 	if aCopy && o.Vantage == n.Vantage {
 		l.d.vantages[n.Vantage].mixed++
 		return

@@ -27,9 +27,9 @@ func (l *loss) decide(now int64) {
 	}
 	l.signs = slices.DeleteFunc(l.signs, l.late)
 	l.spare()
-	instant, n, sure := l.instant()
+	instant, n, sure, firm := l.instant()
 	switch {
-	case n >= lossFlows && sure > 0, l.episodes[ConntrackLoss] != nil && n > 0 && sure > 0 && instant-l.episodes[ConntrackLoss].last < lossWindow:
+	case n >= lossFlows && sure > 0 && firm, l.episodes[ConntrackLoss] != nil && n > 0 && sure > 0 && instant-l.episodes[ConntrackLoss].last < lossWindow:
 		if l.instants = append(l.instants, instant); len(l.instants) > maxInstants {
 			l.instants = l.instants[1:]
 		}
@@ -68,25 +68,27 @@ func (l *loss) class(s *sign) Class {
 const maxTried = 512
 
 // instant finds the moment at which most signs' connections were hit: after each was last well, and before it was not. sure
-// is how many of them had not been silent for so long that their state may have expired.
-func (l *loss) instant() (instant int64, n, sure int) {
+// is how many of them had not been silent for so long that their state may have expired, and firm whether any of them is a sign by
+// itself.
+func (l *loss) instant() (instant int64, n, sure int, firm bool) {
 	for i := 0; i < len(l.signs); i += 1 + len(l.signs)/maxTried {
 		s := l.signs[i]
 		keys := map[flowKey]bool{}
-		certain := 0
+		certain, certainly := 0, false
 		for _, o := range l.signs {
 			if o.before <= s.at && s.at <= o.at && o.at-s.at < lossWindow && !keys[o.key] {
 				keys[o.key] = true
+				certainly = certainly || l.firm(o)
 				if !l.idle(o) {
 					certain++
 				}
 			}
 		}
-		if len(keys) > n || len(keys) == n && certain > sure {
-			instant, n, sure = s.at, len(keys), certain
+		if len(keys) > n || len(keys) == n && (certain > sure || certainly && !firm) {
+			instant, n, sure, firm = s.at, len(keys), certain, certainly
 		}
 	}
-	return instant, n, sure
+	return instant, n, sure, firm
 }
 
 // idle says whether a connection had been silent so long that its state may have expired: longer than any that went on
@@ -131,7 +133,7 @@ func (l *loss) expired(now int64) {
 	ripe := 0
 	keys := map[flowKey]bool{}
 	for _, s := range l.signs {
-		if l.idle(s) && now-s.at >= int64(2*time.Second) {
+		if l.idle(s) && l.firm(s) && now-s.at >= int64(2*time.Second) {
 			ripe++
 			keys[s.key] = true
 		}
@@ -140,7 +142,7 @@ func (l *loss) expired(now int64) {
 		return
 	}
 	l.signs = slices.DeleteFunc(l.signs, func(s *sign) bool {
-		if !l.idle(s) {
+		if !l.idle(s) || !l.firm(s) {
 			return false
 		}
 		s.rule = ruleIdleMigration

@@ -51,7 +51,10 @@ type sign struct {
 	move    *move    // if it is one
 	from    [16]byte // the client's address and hop limit, of a move
 	ttl     uint8
-	spared  int // connections that went on meanwhile as if nothing had happened
+	spared  int    // connections that went on meanwhile as if nothing had happened
+	waits   int    // of a segment that vanished: the side that sent it,
+	sent    uint16 // how often it had been sent again by then,
+	open    bool   // and whether the way is known to have been open when it was sent again later
 }
 
 // flowKey tells connections apart, as the vantage nearest to the client names them.
@@ -69,12 +72,15 @@ type loss struct {
 	syns     []ref               // of late, without an answer
 	survived [2]map[uint16]int64 // the longest pause that was survived, by vantage; of the last stretches of time
 	swapped  int64
-	homes    map[[16]byte]home // by client, as uplinks see it
+	homes    map[way]home      // as uplinks see it
 	instants []int64           // of losses, to know their late victims
 	lost     map[flowKey]int64 // connections that were hit, and when
 	episodes map[Class]*episode
 	all      []*episode // the last maxEpisodes
 }
+
+// way is a client and a machine that it has connections to.
+type way struct{ client, server [16]byte }
 
 // home is the uplink by which a client's connections come about.
 type home struct {
@@ -99,7 +105,7 @@ type episode struct {
 }
 
 func newLoss(d *Detector) *loss {
-	return &loss{base: base{d}, survived: [2]map[uint16]int64{{}, {}}, homes: map[[16]byte]home{}, lost: map[flowKey]int64{}, episodes: map[Class]*episode{}}
+	return &loss{base: base{d}, survived: [2]map[uint16]int64{{}, {}}, homes: map[way]home{}, lost: map[flowKey]int64{}, episodes: map[Class]*episode{}}
 }
 
 func (l *loss) wants() track.News { return track.Reset | track.SYN | track.Survived | track.Connected }

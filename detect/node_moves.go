@@ -86,7 +86,7 @@ func (l *loss) leaked(now int64) {
 		for _, m := range l.leaks {
 			switch {
 			case c.Vantage != m.vantage:
-			case c.Client.Addr == m.then.Addr && c.Accepted == 0:
+			case c.Client.Addr == m.then.Addr && (c.Accepted == 0 || c.Server == m.server && l.d.vantages[m.vantage].mixed < lossFlows):
 				bare++
 				return
 			case c.Client.Addr == m.client.Addr && c.Opened > first:
@@ -119,9 +119,12 @@ func (l *loss) untranslated(now int64) {
 			continue
 		}
 		in := r.In()
-		outer, ok := links.translated[clientOf{r.Client.Addr, r.Server}]
-		if in == nil || in.Client != r.Client || !ok || outer == r.Client.Addr {
+		if in == nil || in.Client != r.Client || r.Out() != nil {
 			continue
+		}
+		outer, ok := links.translated[clientOf{r.Client.Addr, in.Server}]
+		if !ok || outer.addr == r.Client.Addr || outer.vantage != r.Vantage {
+			continue // nobody translates it there
 		}
 		r.Mark |= markBare
 		f := l.d.flow(r.Conversation, Hung, r.Opened, r.LastSYN)
@@ -144,8 +147,14 @@ func (l *loss) report(class Class, rule string, moves []*move) {
 // rerouted decides about connections that go on through another uplink: nobody answers there.
 func (l *loss) rerouted(now int64) {
 	for _, r := range l.syns {
-		h, ok := l.homes[r.Client.Addr]
-		if !ok || h.several || h.vantage == r.Vantage || !r.ok() || r.SYNs < 2 || r.Half[track.Server].Packets > 0 || r.Mark&markBare != 0 ||
+		if !r.ok() {
+			continue
+		}
+		h, ok := l.homes[way{r.Client.Addr, r.Server.Addr}]
+		if in := r.In(); in != nil && (in.Accepted != 0 || in.Vantage == h.vantage) || r.Out() != nil {
+			continue // it was answered another way, or left by the old way, too
+		}
+		if !ok || h.several || h.vantage == r.Vantage || l.oneWay(r.Vantage, r.Opened) || r.SYNs < 2 || r.Half[track.Server].Packets > 0 || r.Mark&markBare != 0 ||
 			!l.d.isUplink(r.Vantage) || l.d.isBlind(r.Vantage, r.Opened) {
 			continue
 		}
@@ -170,6 +179,9 @@ func (l *loss) rerouted(now int64) {
 		return true
 	})
 }
+
+// oneWay says whether nothing of any server has come in at a vantage of late: answers take another way.
+func (l *loss) oneWay(n uint16, at int64) bool { return l.d.vantages[n].in < at-lossWindow }
 
 // markBare marks a conversation whose SYN is counted: as untranslated, or on the wrong uplink.
 const markBare = 1

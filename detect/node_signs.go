@@ -9,15 +9,16 @@ import (
 
 // settleIn keeps by which uplink a client's connections come about.
 func (l *loss) settleIn(c *track.Conversation) {
-	h, ok := l.homes[c.Client.Addr]
+	at := way{c.Client.Addr, c.Server.Addr}
+	h, ok := l.homes[at]
 	switch {
 	case !ok && l.d.isUplink(c.Vantage):
 		if len(l.homes) >= maxHomes {
 			clear(l.homes) // they are learnt anew
 		}
-		l.homes[c.Client.Addr] = home{vantage: c.Vantage}
+		l.homes[at] = home{vantage: c.Vantage}
 	case ok && !h.several && h.vantage != c.Vantage && l.d.isUplink(c.Vantage):
-		l.homes[c.Client.Addr] = home{several: true}
+		l.homes[at] = home{several: true}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ringside/ringside/detect/frame"
 	"github.com/ringside/ringside/detect/track"
 )
 
@@ -17,7 +18,6 @@ type vanished struct {
 	base
 	looked int64
 	syns   []ref            // that vanished, and are not reported
-	fresh  bool             // there are new ones
 	mute   map[uint16]int64 // vantages of pods that were reported as gone, and when
 }
 
@@ -31,6 +31,7 @@ const (
 	markForged
 	markSYN
 	markMute
+	markTold
 )
 
 func (v *vanished) tick(now int64) {
@@ -53,8 +54,13 @@ func (v *vanished) tick(now int64) {
 			v.inward(c, out, now, gone)
 		}
 	})
+	for i := range v.d.vantages {
+		for _, p := range v.d.vantages[i].paths {
+			p.lately.add(p.passed)
+		}
+	}
 	v.pods(gone, now)
-	if v.fresh {
+	if len(v.syns) > 0 {
 		v.full(now)
 	}
 }
@@ -69,7 +75,11 @@ func (v *vanished) outward(c, out *track.Conversation, p *path, now int64) {
 		return
 	}
 	// The same pod reaches the same server: nobody has forbidden that, and the way is open.
-	opened := d.links.served[served{c.Vantage, out.Server}].opened
+	way := d.links.served[served{c.Vantage, out.Server}]
+	if way.to != out.Vantage || d.vantages[out.Vantage].woke > h.Waiting && made(out.Half[track.Server].TTL) {
+		return // the server has moved to another interface, or its interface was away: a pod that was replaced
+	}
+	opened := way.opened
 	server := &c.Half[track.Server]
 	if server.RST != 0 && server.ResetTTL != server.TTL && made(server.ResetTTL) && out.Half[track.Server].RST == 0 && c.Mark&markForged == 0 && d.readTo(out.Vantage)-server.RST >= int64(300*time.Millisecond) &&
 		now-server.RST < lossWindow && opened > server.RST && !d.isBlind(out.Vantage, h.Data) && out.Half[track.Client].RST|out.Half[track.Client].FIN == 0 {
@@ -96,7 +106,7 @@ func (v *vanished) outward(c, out *track.Conversation, p *path, now int64) {
 		d.citeLast(c, track.Client, "sent again by the pod, and not seen at the uplink"),
 		d.citeLast(out, track.Client, "the connection's last segment at the uplink"),
 	}
-	d.loss.take(&sign{rule: ruleVanished, before: max(u.Last, out.Half[track.Server].Last), at: h.Waiting, flow: f, conv: refer(c)})
+	d.loss.take(&sign{rule: ruleVanished, before: max(u.Last, out.Half[track.Server].Last), at: h.Waiting, flow: f, conv: refer(c), waits: track.Client, sent: h.Repeated})
 }
 
 // inward looks for segments of the server that were sent again, and never reached the pod.
@@ -126,7 +136,26 @@ func (v *vanished) inward(c, out *track.Conversation, now int64, gone map[uint16
 		d.citeLast(out, track.Server, "sent again by the server, and not seen on the pod's side"),
 		d.citeLast(c, track.Server, "the connection's last segment on the pod's side"),
 	}
-	d.loss.take(&sign{rule: ruleVanished, before: max(sp.Last, c.Half[track.Client].Last), at: su.Waiting, flow: f, conv: refer(out)})
+	d.loss.take(&sign{rule: ruleVanished, before: max(sp.Last, c.Half[track.Client].Last), at: su.Waiting, flow: f, conv: refer(out), waits: track.Server, sent: su.Repeated})
+}
+
+// firm says whether a sign is one by itself. A segment that vanished is, if it was sent again after others were seen to pass: before
+// that, the way may have been closed to all, by an address or a link that was gone for a moment.
+func (l *loss) firm(s *sign) bool {
+	const arrive = int64(300 * time.Millisecond) // rings are read in turn
+	if s.rule != ruleVanished || s.open || !s.conv.ok() {
+		return s.rule != ruleVanished || s.open
+	}
+	h := &s.conv.Half[s.waits]
+	if h.Repeated == 0 || h.Waiting != s.at || l.d.now-h.Last < arrive {
+		return false
+	}
+	s.open = h.Repeated > s.sent
+	if out := s.conv.Out(); out != nil && s.waits == track.Client {
+		way := l.d.links.served[served{s.vantage, out.Server}]
+		s.open = s.open || way.lately.between(s.at, h.Last)
+	}
+	return s.open
 }
 
 // pods reports those to which nothing gets through any more.
@@ -149,6 +178,16 @@ func (v *vanished) pods(gone map[uint16][]*track.Conversation, now int64) {
 	}
 }
 
+// resolveFor is how long the node looks for a neighbour before it says that the host cannot be reached (three times a second).
+const resolveFor = int64(3500 * time.Millisecond)
+
+// icmp takes note that the node has said why a SYN does not leave: then it has not been dropped for want of an entry.
+func (v *vanished) icmp(p *frame.Packet, c *track.Conversation, from int) {
+	if c != nil && from == track.Client && c.Accepted == 0 && c.Opened != 0 && unreachable(p) {
+		c.Mark |= markTold | markSYN
+	}
+}
+
 // again is how soon a SYN is sent again at the earliest, in ns (RFC 6298: after a second).
 const again = int64(500 * time.Millisecond)
 
@@ -163,23 +202,30 @@ func (v *vanished) syn(c *track.Conversation, now int64) {
 		return
 	}
 	p := d.vantages[c.Vantage].paths[way.to]
-	if p == nil || p.flows < lossFlows || d.readTo(way.to)-c.LastSYN < int64(300*time.Millisecond) || d.isBlind(way.to, c.Opened) || p.passed <= c.LastSYN {
+	if p == nil || p.flows < lossFlows || d.readTo(way.to)-c.LastSYN < int64(300*time.Millisecond) || d.isBlind(way.to, c.Opened) || p.passed <= c.LastSYN || d.vantages[way.to].woke > c.Opened {
 		return
+	}
+	if !p.lately.between(c.Opened, c.LastSYN) {
+		return // nobody passed before it was sent again: the way may have been closed to all
 	}
 	c.Mark |= markSYN
 	if v.syns = append(v.syns, refer(c)); len(v.syns) > maxMoves {
 		v.syns = v.syns[1:]
 	}
-	v.fresh = true
 }
 
 // full reports SYNs that vanish, if it is the table that has no room. Then it is anybody's: some of a client still pass
 // between others that do not, or nobody's do. Where those of some clients to some servers vanish, all of them, and those of
 // others never, somebody has forbidden it.
 func (v *vanished) full(now int64) {
-	v.fresh = false
-	v.syns = slices.DeleteFunc(v.syns, func(r ref) bool { return !r.ok() || now-r.Opened > int64(time.Minute) })
-	if len(v.syns) < lossFlows {
+	v.syns = slices.DeleteFunc(v.syns, func(r ref) bool { return !r.ok() || r.Mark&markTold != 0 || now-r.Opened > int64(time.Minute) })
+	ripe := 0
+	for _, r := range v.syns {
+		if now-r.Opened > resolveFor {
+			ripe++
+		}
+	}
+	if ripe < lossFlows {
 		return
 	}
 	first := v.syns[0].Opened
@@ -188,8 +234,13 @@ func (v *vanished) full(now int64) {
 		gone[clientOf{r.Client.Addr, r.Server}] = true
 		first = min(first, r.Opened)
 	}
-	between, others := 0, 0
+	between, others, elsewhere := 0, 0, 0
 	v.d.table.Each(func(c *track.Conversation) {
+		if c.Out() == nil && c.In() == nil && c.Accepted != 0 && c.Opened > first-lossWindow && v.d.now-c.Accepted > int64(time.Second) {
+			if way, ok := v.d.links.served[served{c.Vantage, c.Server}]; ok && !v.d.isBlind(way.to, c.Opened) {
+				elsewhere++ // it passed, and not where this recording looks
+			}
+		}
 		switch {
 		case c.Opened <= first || c.Accepted == 0 || c.Out() == nil:
 		case gone[clientOf{c.Client.Addr, c.Server}]:
@@ -198,7 +249,7 @@ func (v *vanished) full(now int64) {
 			others++
 		}
 	})
-	if others > 0 && between == 0 {
+	if others > 0 && between == 0 || elsewhere > 0 {
 		return
 	}
 	for _, r := range v.syns {

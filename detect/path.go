@@ -15,6 +15,7 @@ type path struct {
 	routed   uint64 // of them, those that lost a hop in between
 	last     int64  // when one was linked
 	passed   int64  // when payload of a client last passed
+	lately   recent // passed, every half second
 	vanished uint64
 	stuck    uint64 // flows of which segments have vanished
 
