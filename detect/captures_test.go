@@ -71,6 +71,32 @@ func TestCaptures(t *testing.T) {
 	}
 }
 
+// TestOrdinary holds that what happens every day is no fault of the node: networks and servers that do not answer, ways that are closed
+// for a moment, uplinks that share the work, pods that serve pods. Each of these captures was one to a rule once.
+func TestOrdinary(t *testing.T) {
+	paths, err := filepath.Glob("testdata/ordinary/*.pcapng.zst")
+	if err != nil || len(paths) != 5 {
+		t.Fatalf("%d captures, %v", len(paths), err)
+	}
+	node := []detect.Class{detect.ConntrackLoss, detect.NATRulesLoss, detect.RoutePolicyLoss, detect.ConntrackTableFull, detect.ConntrackExpiry}
+	for _, path := range paths {
+		for _, f := range read(t, detect.Config{}, path).Findings {
+			if slices.Contains(node, f.Class) {
+				t.Errorf("%s: %s by %s: %s", filepath.Base(path), f.Class, f.Rule, f.Text)
+			}
+		}
+	}
+}
+
+// TestRulesGoneRoutedBack tells rules of translation that are gone from lost state where the network brings answers back to the pods' own
+// addresses, so that new connections work.
+func TestRulesGoneRoutedBack(t *testing.T) {
+	found := read(t, detect.Config{}, "testdata/nat-rules-gone-routed-back.pcapng.zst").Findings
+	if len(found) != 1 || found[0].Class != detect.NATRulesLoss || found[0].Count != 30 {
+		t.Errorf("found %+v, want that 30 connections left untranslated", found)
+	}
+}
+
 // TestCited holds that every cited packet is there, at its time and interface.
 func TestCited(t *testing.T) {
 	const path = "testdata/captures/a02-flush-masqrf-loose1.pcapng.zst"
