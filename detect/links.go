@@ -207,6 +207,9 @@ func (l *links) moved(n *newcomer, o *track.Conversation, route bool) {
 	if o.Half[track.Client].RST|o.Half[track.Server].FIN|o.Half[track.Server].RST != 0 || n.inbound && d.vantages[c.Vantage].leaves || hops(c.Half[track.Client].TTL) > maxHops {
 		return // it was over; or its client is elsewhere, and so is whoever translates it
 	}
+	if in := o.In(); route && in != nil && in.Vantage == c.Vantage {
+		return // it goes back by where it came in: what is gone is the way to a server on this node
+	}
 	if len(l.moves) >= maxMoves {
 		forget := maxMoves / 2
 		l.moves = slices.Delete(l.moves, 0, forget)

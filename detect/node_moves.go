@@ -154,7 +154,7 @@ func (l *loss) rerouted(now int64) {
 		if in := r.In(); in != nil && (in.Accepted != 0 || in.Vantage == h.vantage) || r.Out() != nil {
 			continue // it was answered another way, or left by the old way, too
 		}
-		if !ok || h.several || h.vantage == r.Vantage || l.oneWay(r.Vantage, r.Opened) || r.SYNs < 2 || r.Half[track.Server].Packets > 0 || r.Mark&markBare != 0 ||
+		if !ok || l.homes[way{client: r.Client.Addr}].several || l.ended(h.vantage, r) || h.vantage == r.Vantage || l.oneWay(r.Vantage, r.Opened) || r.SYNs < 2 || r.Half[track.Server].Packets > 0 || r.Mark&markBare != 0 ||
 			!l.d.isUplink(r.Vantage) || l.d.isBlind(r.Vantage, r.Opened) {
 			continue
 		}
@@ -178,6 +178,12 @@ func (l *loss) rerouted(now int64) {
 		l.report(RoutePolicyLoss, ruleWrongUplink, []*move{m})
 		return true
 	})
+}
+
+// ended says whether the recording at a vantage was over when a connection began: a part of a capture that was given file by file.
+func (l *loss) ended(n uint16, r ref) bool {
+	v := &l.d.vantages[n]
+	return v.File != l.d.vantages[r.Vantage].File && v.seen < r.Opened
 }
 
 // oneWay says whether nothing of any server has come in at a vantage of late: answers take another way.

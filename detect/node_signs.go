@@ -9,16 +9,20 @@ import (
 
 // settleIn keeps by which uplink a client's connections come about.
 func (l *loss) settleIn(c *track.Conversation) {
-	at := way{c.Client.Addr, c.Server.Addr}
-	h, ok := l.homes[at]
-	switch {
-	case !ok && l.d.isUplink(c.Vantage):
-		if len(l.homes) >= maxHomes {
-			clear(l.homes) // they are learnt anew
+	if !l.d.isUplink(c.Vantage) {
+		return
+	}
+	for _, at := range [2]way{{c.Client.Addr, c.Server.Addr}, {client: c.Client.Addr}} {
+		h, ok := l.homes[at]
+		switch {
+		case !ok:
+			if len(l.homes) >= maxHomes {
+				clear(l.homes) // they are learnt anew
+			}
+			l.homes[at] = home{vantage: c.Vantage}
+		case !h.several && h.vantage != c.Vantage:
+			l.homes[at] = home{several: true}
 		}
-		l.homes[at] = home{vantage: c.Vantage}
-	case ok && !h.several && h.vantage != c.Vantage && l.d.isUplink(c.Vantage):
-		l.homes[at] = home{several: true}
 	}
 }
 
