@@ -310,6 +310,18 @@ func (d *Detector) readTo(n uint16) int64 {
 	return d.vantages[n].clock
 }
 
+// readAll is how far all vantages have been read but for those that are gone.
+func (d *Detector) readAll() int64 {
+	const gone = int64(2 * time.Second)
+	to := d.now
+	for i := range d.vantages {
+		if n := d.readTo(uint16(i)); d.now-n < gone {
+			to = min(to, n)
+		}
+	}
+	return to
+}
+
 func (d *Detector) tick() {
 	d.ticked = d.now
 	d.links.tick()

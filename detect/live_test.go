@@ -2,7 +2,7 @@ package detect_test
 
 import (
 	"fmt"
-	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -13,75 +13,99 @@ import (
 	"github.com/ringside/ringside/detect/input"
 )
 
-// TestLive hands captures over as a recorder does: each ring's packets of a second, one ring after the other. The node's
-// faults are told while it goes on, the same ones as from the file, and soon.
+// TestLive hands captures over as a recorder does: each ring's packets of a second, one ring after the other, each ring at a
+// moment of its own. The node's faults are told while it goes on, the same ones as from the file, and soon.
 func TestLive(t *testing.T) {
 	for _, c := range []struct {
 		file   string
 		class  detect.Class
 		within time.Duration // of the first sign, without the second that a chunk takes
 	}{
-		{"a01-flush-masq-loose1", detect.ConntrackLoss, 2 * time.Second}, // idle connections whose servers speak once a second
-		{"a02-flush-masqrf-loose1", detect.ConntrackLoss, time.Second},
-		{"a05-flush-loose0-tcpreset", detect.ConntrackLoss, 2 * time.Second},
-		{"a07-flush-loose1-inputdrop", detect.ConntrackLoss, time.Second},
-		{"b03-nft-reload-gap3", detect.NATRulesLoss, 2 * time.Second},
-		{"b07-addr-bounce-masq", detect.ConntrackLoss, time.Second},
-		{"b11-networkd-restart-masq", detect.ConntrackLoss, time.Second},
-		{"b14-iprules-flush-nosnat-5s", detect.RoutePolicyLoss, 3 * time.Second},
-		{"d15-baseline", "", 0},
-		{"d12-server-reboot", "", 0},
-		{"d05-path-outage5s", "", 0},
+		{"live/nat-rules-lost", detect.NATRulesLoss, 2 * time.Second},             // three servers speak before any client does
+		{"live/conntrack-expiry", detect.ConntrackExpiry, 10 * time.Second},       // one of a vantage that has not been read yet
+		{"captures/a01-flush-masq-loose1", detect.ConntrackLoss, 2 * time.Second}, // idle connections whose servers speak once a second
+		{"captures/a02-flush-masqrf-loose1", detect.ConntrackLoss, time.Second},
+		{"captures/a05-flush-loose0-tcpreset", detect.ConntrackLoss, 2 * time.Second},
+		{"captures/a07-flush-loose1-inputdrop", detect.ConntrackLoss, time.Second},
+		{"captures/b03-nft-reload-gap3", detect.NATRulesLoss, 2 * time.Second},
+		{"captures/b07-addr-bounce-masq", detect.ConntrackLoss, time.Second},
+		{"captures/b11-networkd-restart-masq", detect.ConntrackLoss, time.Second},
+		{"captures/b14-iprules-flush-nosnat-5s", detect.RoutePolicyLoss, 3 * time.Second},
+		{"captures/d13-ct-expiry-idle", detect.ConntrackExpiry, 10 * time.Second},
+		{"captures/d15-baseline", "", 0},
+		{"captures/d12-server-reboot", "", 0},
+		{"captures/d05-path-outage5s", "", 0},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			t.Parallel()
-			told, after := live(t, filepath.Join("testdata/captures", c.file+".pcapng.zst"))
-			if c.class == "" && len(told) > 0 || c.class != "" && !slices.Equal(told, []detect.Class{c.class}) {
-				t.Fatalf("told of %v", told)
-			}
-			if after > c.within+time.Second {
-				t.Errorf("told %v after the first sign, want %v and a chunk's second", after, c.within)
+			capture := readRings(t, filepath.Join("testdata", c.file+".pcapng.zst"))
+			for seed := range uint64(40) {
+				told, after := capture.live(seed)
+				if c.class == "" && len(told) > 0 || c.class != "" && !slices.Equal(told, []detect.Class{c.class}) {
+					t.Fatalf("told of %v, rings read as by seed %d", told, seed)
+				}
+				if after > c.within+time.Second {
+					t.Errorf("told %v after the first sign, want %v and a chunk's second; rings read as by seed %d", after, c.within, seed)
+				}
 			}
 		})
 	}
 }
 
-// live returns the classes of the node's faults, as they were told, and how long after its first sign the first was.
-func live(t *testing.T, path string) (told []detect.Class, after time.Duration) {
+// rings is a capture, taken apart.
+type rings struct {
+	names       []string
+	packets     [][]frame.Packet // of each
+	first, last int64
+}
+
+func readRings(t *testing.T, path string) (c rings) {
 	r, err := input.Open(input.Files(path), input.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	rings := map[uint16][]frame.Packet{}
-	var first, last int64
 	for p, err := r.Next(); err == nil; p, err = r.Next() {
-		if first == 0 {
-			first = p.Time
+		if c.first == 0 {
+			c.first = p.Time
 		}
-		last = p.Time
-		rings[p.Vantage] = append(rings[p.Vantage], *p)
+		c.last = p.Time
+		for int(p.Vantage) >= len(c.packets) {
+			c.packets = append(c.packets, nil)
+		}
+		c.packets[p.Vantage] = append(c.packets[p.Vantage], *p)
 	}
-	d := detect.New(detect.Config{})
 	for _, i := range r.Interfaces() {
-		d.Vantage(i.Name, "")
+		c.names = append(c.names, i.Name)
 	}
-	for to := first + int64(time.Second); to < last+int64(time.Second); to += int64(time.Second) {
-		for _, ring := range slices.Sorted(maps.Keys(rings)) {
-			list := rings[ring]
-			for len(list) > 0 && list[0].Time < to {
-				d.Packet(&list[0])
-				list = list[1:]
-			}
-			rings[ring] = list
-			d.Covered(to, ring)
-			for _, f := range d.Findings() {
-				if f.Class.Node() && !slices.Contains(told, f.Class) {
-					if len(told) == 0 {
-						after = time.Unix(0, to).Sub(f.First)
-					}
-					told = append(told, f.Class)
+	return c
+}
+
+// live returns the classes of the node's faults, as they were told, and how long after its first sign the first was.
+func (c rings) live(seed uint64) (told []detect.Class, after time.Duration) {
+	d := detect.New(detect.Config{})
+	random := rand.New(rand.NewPCG(seed, 0))
+	next := make([]int64, len(c.packets)) // when each ring is read
+	left := slices.Clone(c.packets)
+	for i := range next {
+		d.Vantage(c.names[i], "")
+		next[i] = c.first + random.Int64N(int64(time.Second))
+	}
+	for slices.Min(next) < c.last+int64(time.Second) {
+		to := slices.Min(next)
+		ring := slices.Index(next, to)
+		for len(left[ring]) > 0 && left[ring][0].Time < to {
+			d.Packet(&left[ring][0])
+			left[ring] = left[ring][1:]
+		}
+		d.Covered(to, uint16(ring))
+		next[ring] += int64(time.Second)
+		for _, f := range d.Findings() {
+			if f.Class.Node() && !slices.Contains(told, f.Class) {
+				if len(told) == 0 {
+					after = time.Unix(0, to).Sub(f.First)
 				}
+				told = append(told, f.Class)
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func (l *loss) class(s *sign) Class {
 const maxTried = 512
 
 // instant finds the moment at which most signs' connections were hit: after each was last well, and before it was not. sure
-// is how many of them had not been silent for so long that their state may have expired, and firm whether any of them is a sign by
+// is how many of them are known not to have been silent for so long that their state may have expired, and firm whether any of them is a sign by
 // itself.
 func (l *loss) instant() (instant int64, n, sure int, firm bool) {
 	for i := 0; i < len(l.signs); i += 1 + len(l.signs)/maxTried {
@@ -79,7 +79,7 @@ func (l *loss) instant() (instant int64, n, sure int, firm bool) {
 			if o.before <= s.at && s.at <= o.at && o.at-s.at < lossWindow && !keys[o.key] {
 				keys[o.key] = true
 				certainly = certainly || l.firm(o)
-				if !l.idle(o) {
+				if !l.idle(o) && l.ripe(o) {
 					certain++
 				}
 			}
@@ -104,15 +104,32 @@ func (l *loss) idle(s *sign) bool {
 	return s.spared >= lossFlows || s.gap >= idleAtMost && s.gap > survived+survived/5
 }
 
+// ripe says whether what could tell a sign apart from something else would have been seen by now: connections that go on as if
+// nothing had happened, or that leave untranslated.
+func (l *loss) ripe(s *sign) bool {
+	wait := int64(0)
+	switch {
+	case l.final:
+	case s.move != nil && s.gap >= aWhile:
+		wait = aWhile
+	case s.rule == ruleNodeRST || s.rule == ruleNodeICMP:
+		wait = settle
+	}
+	return wait == 0 || l.d.readAll()-s.at >= wait
+}
+
 // spare counts for each new sign the connections of the same translated address that were there before and after it, and
 // went on from the port they had: whoever forgets all connections spares none.
 func (l *loss) spare() {
 	fresh := false
 	for _, s := range l.signs {
-		fresh = fresh || s.move != nil && s.gap >= aWhile && s.spared == 0
+		fresh = fresh || s.move != nil && s.gap >= aWhile && s.spared < lossFlows
 	}
 	if !fresh {
 		return
+	}
+	for _, s := range l.signs {
+		s.spared = 0
 	}
 	l.d.table.Each(func(c *track.Conversation) {
 		if c.Moved != 0 || c.From != 0 {

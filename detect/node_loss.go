@@ -77,6 +77,7 @@ type loss struct {
 	lost     map[flowKey]int64 // connections that were hit, and when
 	episodes map[Class]*episode
 	all      []*episode // the last maxEpisodes
+	final    bool       // nothing comes any more
 }
 
 // way is a client and a machine that it has connections to.
@@ -144,6 +145,7 @@ func (l *loss) tick(now int64) {
 
 // end decides what still waits.
 func (l *loss) end() {
+	l.final = true
 	if len(l.leaks) > 0 {
 		l.leaked(l.leaks[0].at + leakAtMost)
 	}
