@@ -51,6 +51,7 @@ func (l *losses) packet(d *Detector, s *track.Seen) {
 	c, p := s.Conversation, s.Packet
 	key := c.Serial<<1 | uint64(s.From)
 	switch {
+	case c.Half[track.Client].RST|c.Half[track.Server].RST != 0: // whose segments those are that come after it is not known
 	case s.News&track.Accepted != 0 && c.SYNs > 1 && p.Time-c.Opened > synPatience && p.Time-c.Opened < lossLasts:
 		l.lost(d, s, c.Opened)
 	case s.News&track.Again != 0 && timedOut(s.Flags):
