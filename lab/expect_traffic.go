@@ -74,5 +74,5 @@ func (s *Seen) expectAnswersAgain() Expectation {
 	for _, o := range s.Outcomes {
 		answers += o.After.Answers
 	}
-	return Expect("connections go on when the fault is over", 2*hit < live && answers > 0, "%d of %d lost, %d answers afterwards", hit, live, answers)
+	return Expect("connections go on when the fault is over", 4*hit < 3*live && answers > 0, "%d of %d lost, %d answers afterwards", hit, live, answers)
 }
