@@ -68,9 +68,10 @@ func (l *loss) class(s *sign) Class {
 const maxTried = 512
 
 // instant finds the moment at which most signs' connections were hit: after each was last well, and before it was not. sure
-// is how many of them are known not to have been silent for so long that their state may have expired, and firm whether any of them is a sign by
-// itself.
+// is how many of them are known not to have been silent for so long that their state may have expired, and firm whether any
+// of them is a sign by itself.
 func (l *loss) instant() (instant int64, n, sure int, firm bool) {
+	read := l.d.readAll()
 	for i := 0; i < len(l.signs); i += 1 + len(l.signs)/maxTried {
 		s := l.signs[i]
 		keys := map[flowKey]bool{}
@@ -79,7 +80,7 @@ func (l *loss) instant() (instant int64, n, sure int, firm bool) {
 			if o.before <= s.at && s.at <= o.at && o.at-s.at < lossWindow && !keys[o.key] {
 				keys[o.key] = true
 				certainly = certainly || l.firm(o)
-				if !l.idle(o) && l.ripe(o) {
+				if !l.idle(o) && l.ripe(o, read) {
 					certain++
 				}
 			}
@@ -104,9 +105,9 @@ func (l *loss) idle(s *sign) bool {
 	return s.spared >= lossFlows || s.gap >= idleAtMost && s.gap > survived+survived/5
 }
 
-// ripe says whether what could tell a sign apart from something else would have been seen by now: connections that go on as if
-// nothing had happened, or that leave untranslated.
-func (l *loss) ripe(s *sign) bool {
+// ripe says whether what could tell a sign apart from something else would have been seen, where all vantages have been read up
+// to a time: connections that go on as if nothing had happened, or that leave untranslated.
+func (l *loss) ripe(s *sign, read int64) bool {
 	wait := int64(0)
 	switch {
 	case l.final:
@@ -115,7 +116,7 @@ func (l *loss) ripe(s *sign) bool {
 	case s.rule == ruleNodeRST || s.rule == ruleNodeICMP:
 		wait = settle
 	}
-	return wait == 0 || l.d.readAll()-s.at >= wait
+	return wait == 0 || read-s.at >= wait
 }
 
 // spare counts for each new sign the connections of the same translated address that were there before and after it, and

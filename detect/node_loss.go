@@ -72,7 +72,7 @@ type loss struct {
 	syns     []ref               // of late, without an answer
 	survived [2]map[uint16]int64 // the longest pause that was survived, by vantage; of the last stretches of time
 	swapped  int64
-	homes    map[way]home      // as uplinks see it
+	homes    map[way]home      // as uplinks see it; with no server, of all the client's connections
 	instants []int64           // of losses, to know their late victims
 	lost     map[flowKey]int64 // connections that were hit, and when
 	episodes map[Class]*episode

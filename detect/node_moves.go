@@ -147,15 +147,7 @@ func (l *loss) report(class Class, rule string, moves []*move) {
 // rerouted decides about connections that go on through another uplink: nobody answers there.
 func (l *loss) rerouted(now int64) {
 	for _, r := range l.syns {
-		if !r.ok() {
-			continue
-		}
-		h, ok := l.homes[way{r.Client.Addr, r.Server.Addr}]
-		if in := r.In(); in != nil && (in.Accepted != 0 || in.Vantage == h.vantage) || r.Out() != nil {
-			continue // it was answered another way, or left by the old way, too
-		}
-		if !ok || l.homes[way{client: r.Client.Addr}].several || l.ended(h.vantage, r) || h.vantage == r.Vantage || l.oneWay(r.Vantage, r.Opened) || r.SYNs < 2 || r.Half[track.Server].Packets > 0 || r.Mark&markBare != 0 ||
-			!l.d.isUplink(r.Vantage) || l.d.isBlind(r.Vantage, r.Opened) {
+		if !r.ok() || !l.astray(r) {
 			continue
 		}
 		r.Mark |= markBare
@@ -180,7 +172,25 @@ func (l *loss) rerouted(now int64) {
 	})
 }
 
-// ended says whether the recording at a vantage was over when a connection began: a part of a capture that was given file by file.
+// astray says whether a SYN that nobody answers has left by another uplink than its client's connections have always taken.
+func (l *loss) astray(r ref) bool {
+	home, ok := l.homes[way{r.Client.Addr, r.Server.Addr}]
+	if !ok || home.vantage == r.Vantage || l.homes[way{client: r.Client.Addr}].several {
+		return false
+	}
+	if r.SYNs < 2 || r.Half[track.Server].Packets > 0 || r.Mark&markBare != 0 {
+		return false
+	}
+	if in := r.In(); r.Out() != nil || in != nil && (in.Accepted != 0 || in.Vantage == home.vantage) {
+		return false // it was answered another way, or left by the old way, too
+	}
+	if !l.d.isUplink(r.Vantage) || l.d.isBlind(r.Vantage, r.Opened) || l.oneWay(r.Vantage, r.Opened) {
+		return false
+	}
+	return !l.ended(home.vantage, r)
+}
+
+// ended says whether the recording at a vantage was over when a connection began: in a capture that was given file by file.
 func (l *loss) ended(n uint16, r ref) bool {
 	v := &l.d.vantages[n]
 	return v.File != l.d.vantages[r.Vantage].File && v.seen < r.Opened
