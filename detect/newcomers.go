@@ -19,6 +19,7 @@ type newcomer struct {
 	inbound       bool // its first packet came in
 	closing       bool // its first packet was a FIN
 	settled       bool
+	mixed         bool // it is one of two names at its vantage, and counted
 }
 
 // sender is a side of the connections to a server.
@@ -110,7 +111,10 @@ func (l *links) compare(n *newcomer, o *track.Conversation) {
 	}
 	aCopy := abs(oc.Last-n.at) < copyWithin && !track.Less(oc.Next, n.end) && !track.Less(oc.Ack, n.ack) // that segment was seen of o as well
 	if aCopy && o.Vantage == n.Vantage {
-		l.d.vantages[n.Vantage].mixed++
+		if !n.mixed {
+			n.mixed = true
+			l.d.vantages[n.Vantage].mixed++
+		}
 		return
 	}
 	if o.Vantage != n.Vantage && o.Client == n.Client && o.Out() == nil && o.In() == nil && n.In() == nil && n.Out() == nil && (aCopy || oc.Last >= n.at) {
