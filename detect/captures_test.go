@@ -3,6 +3,7 @@ package detect_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,6 +86,43 @@ func TestOrdinary(t *testing.T) {
 				t.Errorf("%s: %s by %s: %s", filepath.Base(path), f.Class, f.Rule, f.Text)
 			}
 		}
+	}
+}
+
+// TestOneVantage holds what is found of the node's faults where all interfaces are recorded under one name (tcpdump -i any), so that
+// packets have no way: less than there is, and nothing that there is not.
+func TestOneVantage(t *testing.T) {
+	paths, err := filepath.Glob("testdata/captures/*.pcapng.zst")
+	if err != nil || len(paths) != 24 {
+		t.Fatalf("%d captures, %v", len(paths), err)
+	}
+	found := map[string]detect.Class{}
+	for _, path := range paths {
+		r, err := input.Open(input.Files(path), input.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		d := detect.New(detect.Config{})
+		only := d.Vantage("any", "")
+		for p, err := r.Next(); err == nil; p, err = r.Next() {
+			p.Vantage = only
+			d.Packet(p)
+		}
+		for _, f := range d.End().Findings {
+			if f.Class.Node() {
+				name, _, _ := strings.Cut(filepath.Base(path), "-")
+				found[name] = f.Class
+			}
+		}
+	}
+	want := map[string]detect.Class{}
+	for _, name := range []string{"a01", "a02", "a04", "a05", "a07", "a11", "b07", "b11"} {
+		want[name] = detect.ConntrackLoss
+	}
+	want["d13"] = detect.ConntrackExpiry
+	if !maps.Equal(found, want) {
+		t.Errorf("found %v, want %v", found, want)
 	}
 }
 

@@ -30,7 +30,7 @@ func (l *loss) decide(now int64) {
 	instant, n, sure, firm := l.instant()
 	switch {
 	case n >= lossFlows && sure > 0 && firm, l.episodes[ConntrackLoss] != nil && n > 0 && sure > 0 && instant-l.episodes[ConntrackLoss].last < lossWindow:
-		if l.instants = append(l.instants, instant); len(l.instants) > maxInstants {
+		if l.instants = append(l.instants, lossAt{instant, l.translates(instant)}); len(l.instants) > maxInstants {
 			l.instants = l.instants[1:]
 		}
 		l.signs = slices.DeleteFunc(l.signs, l.late)
@@ -46,8 +46,8 @@ func (l *loss) late(s *sign) bool {
 		return true
 	}
 	for _, instant := range l.instants {
-		if s.before <= instant && instant <= s.at {
-			l.hit(l.class(s), s)
+		if s.before <= instant.at && instant.at <= s.at {
+			l.hit(l.class(s, instant), s)
 			return true
 		}
 	}
@@ -55,13 +55,48 @@ func (l *loss) late(s *sign) bool {
 }
 
 // class is that of a sign of a loss. Where a vantage shows both sides of a translation under one name, one cannot see
-// whether translation as such is missing: then the node's own answers say only that something is wrong.
-func (l *loss) class(s *sign) Class {
-	if e := l.episodes[ConntrackLoss]; (s.rule == ruleNodeRST || s.rule == ruleNodeICMP) && l.d.vantages[s.vantage].mixed >= lossFlows &&
-		(e == nil || e.findings[rulePortMigration] == nil) {
-		return Suspect
+// whether translation as such is missing: then the node's own answers say only that something is wrong, unless other
+// connections are seen to be translated meanwhile.
+func (l *loss) class(s *sign, instant lossAt) Class {
+	if !l.mixed(s) || instant.translates {
+		return ConntrackLoss
 	}
-	return ConntrackLoss
+	if e := l.episodes[ConntrackLoss]; e != nil && e.findings[rulePortMigration] != nil {
+		return ConntrackLoss
+	}
+	return Suspect
+}
+
+// mixed says whether a sign is an answer of the node's own at a vantage that shows both sides of a translation.
+func (l *loss) mixed(s *sign) bool {
+	return (s.rule == ruleNodeRST || s.rule == ruleNodeICMP) && l.d.vantages[s.vantage].mixed >= lossFlows
+}
+
+// translates says whether connections of the translated addresses that were hit at an instant went on after it. Those of the
+// node itself, which has such an address as well, have another hop limit.
+func (l *loss) translates(instant int64) bool {
+	type outside struct {
+		vantage uint16
+		client  [16]byte
+		ttl     uint8
+	}
+	hit := map[outside]bool{}
+	for _, s := range l.signs {
+		if c := s.conv; s.before <= instant && instant <= s.at && l.mixed(s) && c.ok() {
+			hit[outside{s.vantage, c.Client.Addr, c.Half[track.Client].TTL}] = true
+		}
+	}
+	if len(hit) == 0 {
+		return false
+	}
+	n := 0
+	l.d.table.Each(func(c *track.Conversation) {
+		h := &c.Half[track.Client]
+		if h.Data > instant && h.Progress > h.Data && hit[outside{c.Vantage, c.Client.Addr, h.TTL}] {
+			n++
+		}
+	})
+	return n >= lossFlows
 }
 
 // maxTried is how many moments are tried: of thousands of signs, one in several is as good.

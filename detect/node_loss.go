@@ -73,11 +73,17 @@ type loss struct {
 	survived [2]map[uint16]int64 // the longest pause that was survived, by vantage; of the last stretches of time
 	swapped  int64
 	homes    map[way]home      // as uplinks see it; with no server, of all the client's connections
-	instants []int64           // of losses, to know their late victims
+	instants []lossAt          // to know their late victims
 	lost     map[flowKey]int64 // connections that were hit, and when
 	episodes map[Class]*episode
 	all      []*episode // the last maxEpisodes
 	final    bool       // nothing comes any more
+}
+
+// lossAt is when state was lost, and whether connections are known to have been translated afterwards.
+type lossAt struct {
+	at         int64
+	translates bool
 }
 
 // way is a client and a machine that it has connections to.
