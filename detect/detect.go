@@ -44,10 +44,11 @@ type Detector struct {
 	known    map[[2]string]uint16
 	uplinks  []string
 
-	live   bool  // Covered was called: vantages are not read in step
-	now    int64 // the greatest time of any packet, or covered
-	ticked int64
-	first  int64
+	live     bool  // Covered was called: vantages are not read in step
+	now      int64 // the greatest time of any packet, or covered
+	ticked   int64
+	together int64 // how far all vantages had been read by then
+	first    int64
 
 	blind []Blind
 	found []*Finding
@@ -76,7 +77,7 @@ type rule interface {
 	packet(s *track.Seen)                                      // one that has any of them
 	icmp(p *frame.Packet, about *track.Conversation, from int) // an ICMP error about a packet of a conversation, that side from sent; about is nil if none is known
 	dns(p *frame.Packet)                                       // a DNS message
-	tick(now int64)                                            // every quarter of a second of capture
+	tick(now int64)                                            // every quarter of a second of capture, and when the last vantage has been read
 	end()                                                      // after the last packet
 }
 
@@ -297,7 +298,7 @@ func (d *Detector) Covered(until int64, vantages ...uint16) {
 			d.first, d.ticked = until, until
 		}
 	}
-	if d.now-d.ticked >= tickEvery {
+	if d.now-d.ticked >= tickEvery || d.readAll()-d.together >= tickEvery {
 		d.tick()
 	}
 }
@@ -323,7 +324,7 @@ func (d *Detector) readAll() int64 {
 }
 
 func (d *Detector) tick() {
-	d.ticked = d.now
+	d.ticked, d.together = d.now, d.readAll()
 	d.links.tick()
 	for _, r := range d.rules {
 		r.tick(d.now)
