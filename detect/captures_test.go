@@ -72,25 +72,24 @@ func TestCaptures(t *testing.T) {
 	}
 }
 
-// TestOrdinary holds that what happens every day is no fault of the node: networks and servers that do not answer, ways that are closed
-// for a moment, uplinks that share the work, pods that serve pods. Each of these captures was one to a rule once.
+// TestOrdinary holds that what happens every day is no fault of the node: networks and servers that do not answer, ways that are
+// closed for a moment, uplinks that share the work, pods that serve pods. Each of these captures was one to a rule once.
 func TestOrdinary(t *testing.T) {
 	paths, err := filepath.Glob("testdata/ordinary/*.pcapng.zst")
 	if err != nil || len(paths) != 5 {
 		t.Fatalf("%d captures, %v", len(paths), err)
 	}
-	node := []detect.Class{detect.ConntrackLoss, detect.NATRulesLoss, detect.RoutePolicyLoss, detect.ConntrackTableFull, detect.ConntrackExpiry}
 	for _, path := range paths {
 		for _, f := range read(t, detect.Config{}, path).Findings {
-			if slices.Contains(node, f.Class) {
+			if f.Class.Node() {
 				t.Errorf("%s: %s by %s: %s", filepath.Base(path), f.Class, f.Rule, f.Text)
 			}
 		}
 	}
 }
 
-// TestOneVantage holds what is found of the node's faults where all interfaces are recorded under one name (tcpdump -i any), so that
-// packets have no way: less than there is, and nothing that there is not.
+// TestOneVantage holds what is found of the node's faults where all interfaces are recorded under one name (tcpdump -i any), so
+// that packets have no way: less than there is, and nothing that there is not.
 func TestOneVantage(t *testing.T) {
 	paths, err := filepath.Glob("testdata/captures/*.pcapng.zst")
 	if err != nil || len(paths) != 24 {
@@ -126,8 +125,8 @@ func TestOneVantage(t *testing.T) {
 	}
 }
 
-// TestRulesGoneRoutedBack tells rules of translation that are gone from lost state where the network brings answers back to the pods' own
-// addresses, so that new connections work.
+// TestRulesGoneRoutedBack tells rules of translation that are gone from lost state where the network brings answers back to the
+// pods' own addresses, so that new connections work.
 func TestRulesGoneRoutedBack(t *testing.T) {
 	found := read(t, detect.Config{}, "testdata/nat-rules-gone-routed-back.pcapng.zst").Findings
 	if len(found) != 1 || found[0].Class != detect.NATRulesLoss || found[0].Count != 30 {

@@ -55,8 +55,11 @@ func (b *bench) loads(out io.Writer) error {
 }
 
 func (b *bench) newSubject(name string) subject {
-	if name == "ringside" {
+	switch name {
+	case "ringside":
 		return &ours{binary: b.binary, services: wholePackets, cores: b.cores}
+	case "recording":
+		return &ours{binary: b.binary, services: wholePackets, cores: b.cores, more: "detect: {enable: false}\n"}
 	}
 	return &theirs{}
 }

@@ -20,11 +20,13 @@ func printLoads(out io.Writer, runs []run) error {
 	}
 	fmt.Fprintln(out)
 	for _, l := range measuredLoads {
-		us, them := medianCost(runs, l, "ringside"), medianCost(runs, l, "tcpdump")
-		if us == 0 || them == 0 { // one of them was left out
-			continue
+		for _, name := range []string{"ringside", "recording"} {
+			us, them := medianCost(runs, l, name), medianCost(runs, l, "tcpdump")
+			if us == 0 || them == 0 { // one of them was left out
+				continue
+			}
+			fmt.Fprintf(out, "%s: %s %.0f against %.0f ns a packet captured, %.2f× of tcpdump (medians).\n\n", l, name, us, them, us/them)
 		}
-		fmt.Fprintf(out, "%s: %.0f against %.0f ns a packet captured, %.2f× of tcpdump (medians).\n\n", l, us, them, us/them)
 	}
 	return nil
 }

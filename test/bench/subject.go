@@ -49,6 +49,7 @@ type ours struct {
 	binary   string
 	services string
 	cores    string
+	more     string // of the configuration
 	recorder *ringside.Recorder
 	dropped  float64
 
@@ -59,7 +60,7 @@ const wholePackets = "[{name: bench, protocol: tcp, ports: [5432], payload: full
 
 func (o *ours) start(ns *netlab.Namespace, dir string) (err error) {
 	o.recorder, err = ringside.Start(ringside.Options{
-		Namespace: ns, Binary: o.binary, Dir: dir, Interfaces: "[v0]", Services: o.services, Ring: "64MiB",
+		Namespace: ns, Binary: o.binary, Dir: dir, Interfaces: "[v0]", Services: o.services, Ring: "64MiB", More: o.more,
 		Prefix: []string{"taskset", "-c", o.cores},
 	})
 	if err != nil {
